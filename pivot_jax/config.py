@@ -1,0 +1,306 @@
+"""Every knob of the package: frozen sections, read from TOML files merged left to right, then overridden.
+
+A wrong key, a wrong value or a broken rule between fields is a `ConfigError` with the dotted path and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+STAGES = ("pretrain", "candidates", "profile", "select", "sft", "train", "evaluate", "report", "export")
+Stage = Literal["pretrain", "candidates", "profile", "select", "sft", "train", "evaluate", "report", "export"]
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used; the message names the file or option, the dotted path and the reason."""
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Architecture(Section):
+    """Shape of a Qwen3 dense decoder (static: a change recompiles)."""
+
+    vocab_size: int = Field(512, ge=1)
+    embed: int = Field(128, ge=1)
+    layers: int = Field(4, ge=1)
+    heads: int = Field(4, ge=1)
+    kv_heads: int = Field(2, ge=1)
+    head_dim: int = Field(32, ge=2)
+    mlp: int = Field(384, ge=1)
+    rope_theta: float = Field(10_000.0, gt=0)
+    norm_eps: float = Field(1e-6, gt=0)
+    tie_embeddings: bool = True
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Compute dtype; parameters are always stored in float32."""
+    remat: bool = False
+    """Recompute each block's activations in the backward pass."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Architecture:
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads={self.heads} is not a multiple of kv_heads={self.kv_heads}")
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim={self.head_dim} must be even: rotary embedding turns pairs")
+        return self
+
+
+class RunSection(Section):
+    """Where a run lives and what it does."""
+
+    dir: str = "runs/default"
+    seed: int = 0
+    stages: tuple[Stage, ...] = ("candidates", "profile", "select", "sft", "train", "evaluate", "report")
+
+
+class PolicySection(Section):
+    """The policy to start from: a Hugging Face directory, or `base` for the one shipped in the package."""
+
+    path: str = "base"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    remat: bool = False
+
+
+class MeshSection(Section):
+    """Sizes of the mesh axes (`data = -1`: the devices that are left) and overrides of the rule table."""
+
+    data: int = -1
+    fsdp: int = Field(1, ge=1)
+    expert: int = Field(1, ge=1)
+    tensor: int = Field(1, ge=1)
+    rules: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = Field(default_factory=dict)
+    """logical axis → [mesh axes stored on, mesh axes computed on]."""
+
+
+class DataSection(Section):
+    """Trajectories: read from `path` (OpenAI-style chat JSONL), or else demonstrated in `domains`."""
+
+    path: str = ""
+    domains: tuple[str, ...] = ("retail", "terminal")
+    tasks: int = Field(200, ge=1)
+    """Demonstrated tasks a domain, when `path` is empty."""
+    first_seed: int = 0
+    held_out: float = Field(0.0, ge=0, lt=1)
+    """Share of the tasks set aside, decided by a hash of the task."""
+    action_format: Literal["compact", "hermes"] = "compact"
+    """How sampled text is read back as an action: the small policies' format, or Qwen3's tool calls."""
+
+
+class SamplingSection(Section):
+    """The distribution that actions are sampled from. `top_k = 0` and `top_p = 1` are off."""
+
+    temperature: float = Field(1.0, ge=0)
+    top_k: int = Field(0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_new_tokens: int = Field(24, ge=1)
+
+
+class VerifierSection(Section):
+    """The functional verifier of the domain; `tool_name` and `exact` are scored and stored beside it."""
+
+    name: Literal["execution", "tool_call", "tool_name", "exact"] = "execution"
+    string_threshold: float = Field(0.1, ge=0, le=1)
+    count_calls: bool = True
+    """Surplus tool calls cost the reward (off: the released reference behaviour)."""
+
+
+class ProfileSection(Section):
+    """Sampling the frozen policy at every candidate (Eq. 4)."""
+
+    samples: int = Field(4, ge=1)
+    """K, actions a candidate."""
+    share: float = Field(1.0, gt=0, le=1)
+    """Share of the trajectories that are profiled."""
+    trunks_per_batch: int = Field(32, ge=1)
+
+
+class SelectSection(Section):
+    """Which candidates are pivots (Eq. 5): reward variance > 0 and mean below the difficulty threshold."""
+
+    threshold: float = Field(0.6, ge=0, le=1)
+    inclusive: bool = False
+    """mean <= threshold in place of mean < threshold."""
+    keep_all_zero: bool = False
+    """Keep candidates whose every sample failed."""
+    reward: Literal["functional", "exact", "tool_name"] = "functional"
+    rule: Literal["pivots", "random"] = "pivots"
+    """`random`: every candidate, no filter (the control)."""
+
+
+class LossSection(Section):
+    """The group-relative objective (Eq. 7)."""
+
+    advantage: Literal["standardised", "centred", "leave_one_out", "leave_one_out_std", "none"] = "standardised"
+    std_eps: float = Field(1e-6, gt=0)
+    clip_low: float = Field(0.2, gt=0, lt=1)
+    clip_high: float = Field(0.2, gt=0)
+    kl_coef: float = Field(0.03, ge=0)
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    aggregation: Literal["token", "sequence"] = "sequence"
+    importance_cap: float = Field(0.0, ge=0)
+    """Truncated importance sampling between sampler and trainer (0: off)."""
+
+
+class OptimizerSection(Section):
+    """AdamW with a linear warm-up to a constant rate."""
+
+    learning_rate: float = Field(2e-4, gt=0)
+    warmup_steps: int = Field(5, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    b1: float = Field(0.9, ge=0, lt=1)
+    b2: float = Field(0.95, ge=0, lt=1)
+
+
+class TrainSection(Section):
+    """GRPO on pivots."""
+
+    steps: int = Field(60, ge=1)
+    pivots_per_step: int = Field(16, ge=1)
+    group_size: int = Field(8, ge=2)
+    """G, actions a pivot."""
+    reward: Literal["functional", "exact", "tool_name"] = "functional"
+    optimizer: OptimizerSection = OptimizerSection()
+    checkpoint_every: int = Field(20, ge=1)
+
+
+class SftSection(Section):
+    """Supervised fine-tuning on the same trajectories: all turns, or the pivots alone."""
+
+    arms: tuple[Literal["all", "pivots"], ...] = ("all",)
+    steps: int = Field(100, ge=1)
+    trajectories_per_step: int = Field(16, ge=1)
+    optimizer: OptimizerSection = OptimizerSection()
+    checkpoint_every: int = Field(50, ge=1)
+
+
+class EvaluateSection(Section):
+    """Whole episodes on held-out tasks, and the out-of-domain skills."""
+
+    episodes: int = Field(200, ge=1)
+    """Episodes a domain."""
+    questions: int = Field(100, ge=1)
+    """Questions a skill."""
+    first_seed: int = Field(1_000_000, ge=0)
+    temperature: float = Field(1.0, ge=0)
+    max_turns: int = Field(16, ge=1)
+    batch: int = Field(128, ge=1)
+
+
+class PretrainSection(Section):
+    """A small base policy from scratch: skills, and agentic episodes with mistakes."""
+
+    architecture: Architecture = Architecture()
+    steps: int = Field(1200, ge=1)
+    tokens_per_step: int = Field(4096, ge=64)
+    sequence: int = Field(256, ge=16)
+    skill_share: float = Field(0.6, ge=0, le=1)
+    """Share of the tokens that come from the skills."""
+    error_rates: tuple[float, ...] = (0.0, 0.2, 0.4)
+    """Mistake rates of the demonstrating expert; one is drawn for each episode."""
+    optimizer: OptimizerSection = OptimizerSection(learning_rate=2e-3, warmup_steps=50, weight_decay=0.01)
+    checkpoint_every: int = Field(200, ge=1)
+
+
+class ExportSection(Section):
+    """Which trained policy is written as a Hugging Face directory, and where (empty: `RUN/export/ARM`)."""
+
+    arm: str = "pivotrl"
+    path: str = ""
+
+
+class Config(Section):
+    """A whole experiment."""
+
+    run: RunSection = RunSection()
+    policy: PolicySection = PolicySection()
+    mesh: MeshSection = MeshSection()
+    data: DataSection = DataSection()
+    sampling: SamplingSection = SamplingSection()
+    verifier: VerifierSection = VerifierSection()
+    profile: ProfileSection = ProfileSection()
+    select: SelectSection = SelectSection()
+    loss: LossSection = LossSection()
+    train: TrainSection = TrainSection()
+    sft: SftSection = SftSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    pretrain: PretrainSection = PretrainSection()
+    export: ExportSection = ExportSection()
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        if self.data.path and self.verifier.name == "execution":
+            raise ValueError(
+                "verifier.name: 'execution' replays the task's environment, which recorded trajectories (data.path) "
+                "do not bring; use verifier.name = 'tool_call'"
+            )
+        if self.sampling.temperature == 0 and (self.profile.samples > 1 or self.train.group_size > 1):
+            raise ValueError("sampling.temperature: 0 makes every action of a group equal; use a value > 0")
+        if self.select.keep_all_zero and self.select.threshold == 0 and not self.select.inclusive:
+            raise ValueError("select.threshold: 0 exclusive keeps nothing; set select.inclusive or raise it")
+        return self
+
+
+def load(files: Sequence[str | Path]) -> Config:
+    """Read TOML files, merge them left to right (later wins, key by key), validate.
+
+    Raises:
+        ConfigError: a file that is missing or not TOML, an unknown key, a wrong value, a broken cross-field rule.
+    """
+    merged: dict[str, Any] = {}
+    for file in files:
+        try:
+            table = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file}: not valid TOML: {error}") from error
+        merged = _merge(merged, table)
+    return validate(merged, " ".join(str(file) for file in files))
+
+
+def validate(values: Mapping[str, Any], source: str) -> Config:
+    """`values` as a Config; every fault in one ConfigError, a line each."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(fault, source) for fault in error.errors())) from error
+
+
+def _explain(fault: Any, source: str) -> str:
+    path = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        names = _fields(fault["loc"][:-1])
+        close = difflib.get_close_matches(str(fault["loc"][-1]), names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"one of: {', '.join(sorted(names))}"
+        return f"{source}: {path}: unknown key; {hint}"
+    reason = str(fault["msg"]).removeprefix("Value error, ")
+    given = "" if isinstance(fault["input"], dict | BaseModel) else f" (got {fault['input']!r})"
+    return f"{source}: {path}: {reason}{given}" if path else f"{source}: {reason}"
+
+
+def _fields(path: tuple[Any, ...]) -> list[str]:
+    section: type[BaseModel] = Config
+    for part in path:
+        inner = section.model_fields[part].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        section = inner
+    return list(section.model_fields)
+
+
+def _merge(left: dict[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(left)
+    for key, value in right.items():
+        old = result.get(key)
+        result[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result

@@ -1,0 +1,83 @@
+"""Trajectories to token ids, through the tokenizer's own chat template."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from pivot_jax.data.chat_template import template_messages, template_tools
+from pivot_jax.data.failure import RenderError
+from pivot_jax.data.rendered import Rendered, RenderedTurn
+from pivot_jax.data.turns import turns
+from pivot_jax.records import Trajectory
+
+
+def render(trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase) -> Rendered:
+    """The state and action of every turn as token ids. Reads no file and keeps nothing between calls.
+
+    The action is cut from the tokens of history and action together, so that it is what a policy would have sampled.
+    Where a token spans the border of the two, the action's text is tokenised by itself, as sampling would have done.
+
+    Args:
+        trajectory: its tools are shown to the template in every state.
+        tokenizer: a Hugging Face tokenizer with a chat template.
+
+    Raises:
+        RenderError: naming the trajectory and the turn, when a turn has no message before it, the template refuses the
+            messages, the action's text does not follow the state's, or the action has no end-of-turn token.
+    """
+    positions = [turn.position for turn in turns(trajectory)]
+    if not positions:
+        raise RenderError(trajectory.id, None, "no assistant message, so no turn")
+    if positions[0] == 0:
+        raise RenderError(trajectory.id, 0, "the state is empty; put a system message before the first turn")
+    messages = template_messages(trajectory.messages)
+    tools = template_tools(trajectory.tools)
+    try:
+        states = _texts(tokenizer, [messages[:position] for position in positions], tools, prompt=True)
+        wholes = _texts(tokenizer, [messages[: position + 1] for position in positions], tools, prompt=False)
+    except TemplateError as error:
+        raise RenderError(trajectory.id, None, f"the chat template fails: {error}") from error
+    state_ids, whole_ids = _ids(tokenizer, states), _ids(tokenizer, wholes)
+    rendered: list[RenderedTurn] = []
+    for index, (state, whole) in enumerate(zip(state_ids, whole_ids, strict=True)):
+        action = whole[len(state) :]
+        if whole[: len(state)] != state:
+            if not wholes[index].startswith(states[index]):
+                raise RenderError(trajectory.id, index, "the rendered action does not follow the rendered state")
+            [action] = _ids(tokenizer, [wholes[index][len(states[index]) :]])
+        length = _length_to_end(action, tokenizer)
+        if length == 0:
+            raise RenderError(trajectory.id, index, "the rendered action has no end-of-turn token")
+        turn = RenderedTurn(index, np.asarray(state, dtype=np.int32), np.asarray(action[:length], dtype=np.int32))
+        rendered.append(turn)
+    return Rendered(trajectory_id=trajectory.id, turns=tuple(rendered))
+
+
+def _texts(
+    tokenizer: PreTrainedTokenizerBase,
+    histories: list[list[dict[str, Any]]],
+    tools: list[dict[str, Any]] | None,
+    *,
+    prompt: bool,
+) -> list[str]:
+    rendered = tokenizer.apply_chat_template(histories, tools=tools, add_generation_prompt=prompt, tokenize=False)  # pyright: ignore[reportArgumentType]
+    return [str(text) for text in rendered]
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    # The template writes every special token itself; `verbose` would warn of long trajectories, which are no fault.
+    return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]  # pyright: ignore[reportReturnType]
+
+
+def _length_to_end(action: list[int], tokenizer: PreTrainedTokenizerBase) -> int:
+    """Length of the action up to and including its end of turn: the last end-of-sequence token, or for a template that
+    ends turns with another token the last special one; 0 if there is neither."""
+    for ends in ([tokenizer.eos_token_id], tokenizer.all_special_ids):
+        for length in range(len(action), 0, -1):
+            if action[length - 1] in ends:
+                return length
+    return 0

@@ -1,0 +1,61 @@
+"""Turns and candidates of a trajectory, and the split of tasks into training and held-out ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+from pivot_jax.records import Action, Candidate, Trajectory, Turn
+
+
+def turns(trajectory: Trajectory) -> tuple[Turn, ...]:
+    """One turn for each assistant message, in order."""
+    positions = [position for position, message in enumerate(trajectory.messages) if message.role == "assistant"]
+    return tuple(
+        Turn(trajectory_id=trajectory.id, index=index, position=position) for index, position in enumerate(positions)
+    )
+
+
+def candidates(trajectory: Trajectory) -> tuple[Candidate, ...]:
+    """(state, expert action) of every turn (Eq. 3): the candidates before any is profiled."""
+    return tuple(
+        Candidate(
+            turn=turn,
+            domain=trajectory.domain,
+            task_id=trajectory.task_id,
+            state=trajectory.messages[: turn.position],
+            tools=trajectory.tools,
+            expert=Action.of(trajectory.messages[turn.position]),
+        )
+        for turn in turns(trajectory)
+    )
+
+
+def split_by_task(
+    trajectories: Iterable[Trajectory], held_out: float, seed: int
+) -> tuple[list[Trajectory], list[Trajectory]]:
+    """Split into (training, held out) by task, each side in input order.
+
+    The side is a hash of (seed, domain, task id): all trajectories of a task fall on one side, and a task stays on its
+    side whatever else is in the file.
+
+    Args:
+        trajectories: any number of trajectories of each task.
+        held_out: expected share of tasks held out, 0 to 1.
+        seed: another seed gives another split.
+    """
+    if not 0.0 <= held_out <= 1.0:
+        raise ValueError(f"held_out={held_out} is not a share between 0 and 1")
+    training: list[Trajectory] = []
+    kept_apart: list[Trajectory] = []
+    for trajectory in trajectories:
+        chosen = _uniform(seed, trajectory.domain, trajectory.task_id) < held_out
+        (kept_apart if chosen else training).append(trajectory)
+    return training, kept_apart
+
+
+def _uniform(seed: int, domain: str, task_id: str) -> float:
+    """A number in [0, 1) that depends on nothing but its arguments."""
+    digest = hashlib.sha256(json.dumps([seed, domain, task_id]).encode()).digest()
+    return (int.from_bytes(digest[:8], "big") >> 11) / 2.0**53  # 53 bits: no rounding up to 1.0

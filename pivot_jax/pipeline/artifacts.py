@@ -1,0 +1,62 @@
+"""Files of a run directory: written whole or not at all, read with errors that name the file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_text(path: Path, text: str) -> None:
+    """Put `text` (UTF-8) at `path` atomically: a reader, or a run killed at any moment, sees the old file or the new.
+
+    Makes the parent folder if it is absent.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Put `value` at `path` as indented JSON, atomically.
+
+    Raises:
+        ValueError: `value` holds NaN or an infinity, which JSON cannot say; the file is left as it was.
+    """
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{path}: not written, {error}") from error
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in the JSON file at `path`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not JSON; the message gives the file, the line and the column.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename itself is only durable once the folder that holds the name is on disk.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

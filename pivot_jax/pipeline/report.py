@@ -1,0 +1,51 @@
+"""The report of a run: every evaluated arm with intervals, what it cost, and how the pivots were chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pivot_jax.pipeline.artifacts import write_json, write_text
+from pivot_jax.pipeline.report_estimates import compare, success_rates
+from pivot_jax.pipeline.report_headline import headline
+from pivot_jax.pipeline.report_inputs import read_inputs
+from pivot_jax.pipeline.report_page import render_page
+from pivot_jax.pipeline.report_table import print_summary
+
+__all__ = ["build_report", "print_summary"]
+
+
+def build_report(run_dir: Path) -> dict[str, Any]:
+    """Write `report/report.json` and `report/index.html` of a run, and return what the former holds.
+
+    Reads `config.json`, `manifest.json`, `ledger.json`, `pivots.json`, `evaluation/ARM.json` and, where a stage has
+    trained, `metrics.jsonl`. The same inputs give the same bytes. Arms that are not evaluated yet are left out, and
+    `differences` to the base appear once the base is evaluated.
+
+    Raises:
+        FileNotFoundError: a required file is absent; the message names it and the stage that makes it.
+        ValueError: a file that does not hold what it should, or arms that were evaluated on different suites.
+    """
+    inputs = read_inputs(run_dir)
+    arms = {arm: success_rates(evaluation) for arm, evaluation in inputs.evaluations.items()}
+    base = inputs.evaluations.get("base")
+    differences = {
+        arm: compare(evaluation, base)
+        for arm, evaluation in inputs.evaluations.items()
+        if base is not None and arm != "base"
+    }
+    opening = headline(inputs.evaluations)
+    costs = inputs.ledger.to_json()
+    report = {
+        "headline": opening,
+        "arms": {arm: {**rates.to_json(), "ledger": costs.get(arm, {})} for arm, rates in arms.items()},
+        "differences": {arm: comparison.to_json() for arm, comparison in differences.items()},
+        "pivots": inputs.pivots.model_dump(
+            include={"candidates", "kept", "by_reason", "mixed_fraction", "uninformative_fraction"}
+        ),
+        "command": inputs.manifest.command,
+        "config": inputs.config,
+    }
+    write_json(run_dir / "report" / "report.json", report)
+    write_text(run_dir / "report" / "index.html", render_page(inputs, opening, arms, differences))
+    return report

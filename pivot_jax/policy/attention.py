@@ -1,0 +1,94 @@
+"""Attention over trunks, and of branches that hang off positions of a trunk.
+
+A branch token sees the trunk's keys before the branch's `start` and its own branch's keys up to itself, in one
+softmax. So B branches cost one pass over their trunk instead of B.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from pivot_jax.policy.mesh import Rules
+
+MASKED = -1e30
+
+
+def rope(
+    x: Float[Array, "... heads head_dim"], positions: Int[Array, "..."], theta: float
+) -> Float[Array, "... heads head_dim"]:
+    """Rotary position embedding, halves convention (as in Qwen3): x rotated by `positions` angles.
+
+    Angles are float32 whatever x is: a bfloat16 angle loses the position beyond a few hundred tokens.
+    """
+    half = x.shape[-1] // 2
+    frequencies = jnp.exp(-jnp.log(theta) * jnp.arange(half, dtype=jnp.float32) / half)
+    angles = positions[..., None].astype(jnp.float32) * jnp.expand_dims(frequencies, tuple(range(positions.ndim)))
+    sin, cos = jnp.sin(angles)[..., None, :], jnp.cos(angles)[..., None, :]
+    left, right = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
+    return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1).astype(x.dtype)
+
+
+def trunk_attention(
+    query: Float[Array, "N S M G H"],
+    key: Float[Array, "N S M H"],
+    value: Float[Array, "N S M H"],
+    rules: Rules,
+) -> Float[Array, "N S M G H"]:
+    """Causal attention within each trunk. Padding stands on the right, where no real token looks."""
+    S = query.shape[1]
+    scores = jnp.einsum(
+        "nsmgh,numh->nmgsu", query, key,
+        out_sharding=rules.computed("batch", "kv_heads", "heads_per_kv", "seq", "seq"),
+    )  # fmt: skip
+    causal = jnp.arange(S)[:, None] >= jnp.arange(S)[None, :]
+    weights = _softmax(scores, causal[None, None, None], query.shape[-1]).astype(value.dtype)
+    out = rules.computed("batch", "seq", "kv_heads", "heads_per_kv", "head_dim")
+    return jnp.einsum("nmgsu,numh->nsmgh", weights, value, out_sharding=out)
+
+
+def branch_attention(
+    query: Float[Array, "N B T M G H"],
+    trunk_key: Float[Array, "N S M H"],
+    trunk_value: Float[Array, "N S M H"],
+    key: Float[Array, "N B U M H"],
+    value: Float[Array, "N B U M H"],
+    start: Int[Array, "N B"],
+    offset: Int[Array, ""],
+    rules: Rules,
+) -> Float[Array, "N B T M G H"]:
+    """Attention of branch tokens to [trunk before `start`] and [own branch, causal], in one softmax.
+
+    Args:
+        query: queries of branch tokens `offset .. offset + T`.
+        trunk_key, trunk_value: the trunk's, positions 0 .. S.
+        key, value: the branch's, tokens 0 .. U; those after a query's own place are masked.
+        start: number of trunk tokens that a branch sees.
+        offset: place in the branch of the first query (0 in training, the decode position when sampling).
+        rules: the rule table.
+    """
+    T, S, U = query.shape[2], trunk_key.shape[1], key.shape[2]
+    layout = rules.computed("batch", "branch", "kv_heads", "heads_per_kv", "seq", "seq")
+    to_trunk = jnp.einsum("nbtmgh,nsmh->nbmgts", query, trunk_key, out_sharding=layout)
+    to_branch = jnp.einsum("nbtmgh,nbumh->nbmgtu", query, key, out_sharding=layout)
+    sees_trunk = jnp.arange(S)[None, None, :] < start[:, :, None]
+    sees_branch = (offset + jnp.arange(T))[:, None] >= jnp.arange(U)[None, :]
+    scores = jnp.concatenate(
+        [
+            jnp.where(sees_trunk[:, :, None, None, None, :], to_trunk.astype(jnp.float32), MASKED),
+            jnp.where(sees_branch[None, None, None, None], to_branch.astype(jnp.float32), MASKED),
+        ],
+        axis=-1,
+    )
+    weights = jax.nn.softmax(scores / jnp.sqrt(jnp.float32(query.shape[-1])), axis=-1).astype(value.dtype)
+    out = rules.computed("batch", "branch", "seq", "kv_heads", "heads_per_kv", "head_dim")
+    from_trunk = jnp.einsum("nbmgts,nsmh->nbtmgh", weights[..., :S], trunk_value, out_sharding=out)
+    from_branch = jnp.einsum("nbmgtu,nbumh->nbtmgh", weights[..., S:], value, out_sharding=out)
+    return from_trunk + from_branch
+
+
+def _softmax(scores: Array, visible: Array, head_dim: int) -> Array:
+    """Softmax in float32 over visible keys, after the usual scaling by sqrt(head_dim)."""
+    scores = scores.astype(jnp.float32) / jnp.sqrt(jnp.float32(head_dim))
+    return jax.nn.softmax(jnp.where(visible, scores, MASKED), axis=-1)

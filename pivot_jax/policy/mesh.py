@@ -1,0 +1,111 @@
+"""The device mesh and the one table between the model's logical axes and the mesh's axes.
+
+Every mesh has the four axes `data, fsdp, expert, tensor` (size 1 allowed), all explicit: an array's sharding is part
+of its type and a layout that does not fit is refused when the step is traced. The model speaks logical axes only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import jax
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
+
+MESH_AXES = ("data", "fsdp", "expert", "tensor")
+
+MeshAxes = tuple[str, ...]
+
+# logical axis → (mesh axes while stored, mesh axes while computed on). Parameters are stored sharded over fsdp and
+# gathered for the matmul; a norm's scale is small and stays whole, and the input embedding is not split by vocabulary
+# because a gather over a split table is a collective for each token.
+DEFAULT_RULES: dict[str, tuple[MeshAxes, MeshAxes]] = {
+    "batch": (("data", "fsdp"), ("data", "fsdp")),
+    "branch": ((), ()),
+    "seq": ((), ()),
+    "layers": ((), ()),
+    "embed": (("fsdp",), ()),
+    "norm": ((), ()),
+    "kv_heads": (("tensor",), ("tensor",)),
+    "heads_per_kv": ((), ()),
+    "head_dim": ((), ()),
+    "mlp": (("tensor",), ("tensor",)),
+    "vocab": (("tensor",), ("tensor",)),
+    "vocab_in": ((), ()),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """Hashable rule table. `stored` places parameters and optimizer state, `computed` places activations."""
+
+    table: tuple[tuple[str, MeshAxes, MeshAxes], ...]
+
+    @classmethod
+    def make(cls, overrides: Mapping[str, tuple[Sequence[str], Sequence[str]]] | None = None) -> Rules:
+        """The default table with `overrides`; ValueError on an unknown logical or mesh axis."""
+        table = dict(DEFAULT_RULES)
+        for name, (stored, computed) in (overrides or {}).items():
+            if name not in table:
+                raise ValueError(f"mesh.rules.{name}: unknown logical axis; one of {', '.join(sorted(table))}")
+            unknown = sorted({*stored, *computed} - set(MESH_AXES))
+            if unknown:
+                raise ValueError(f"mesh.rules.{name}: unknown mesh axis {unknown[0]!r}; one of {', '.join(MESH_AXES)}")
+            table[name] = (tuple(stored), tuple(computed))
+        return cls(tuple((name, *axes) for name, axes in sorted(table.items())))
+
+    def stored(self, *axes: str) -> PartitionSpec:
+        """Partition of an array at rest whose dimensions have these logical axes."""
+        return self._spec(axes, 1)
+
+    def computed(self, *axes: str) -> PartitionSpec:
+        """Partition of an array in a computation whose dimensions have these logical axes."""
+        return self._spec(axes, 2)
+
+    def _spec(self, axes: tuple[str, ...], column: int) -> PartitionSpec:
+        rows = {row[0]: row[column] for row in self.table}
+        parts = [rows[axis] for axis in axes]
+        used = [name for part in parts for name in part]
+        if len(used) != len(set(used)):
+            raise ValueError(f"mesh rules place a mesh axis twice on {axes}: {parts}; change mesh.rules")
+        return PartitionSpec(*(None if not part else part[0] if len(part) == 1 else tuple(part) for part in parts))
+
+
+def mesh_sizes(data: int, fsdp: int, expert: int, tensor: int, devices: int) -> tuple[int, int, int, int]:
+    """Sizes of the four axes for this many devices; `data = -1` takes what is left. ValueError if they do not fit."""
+    rest = fsdp * expert * tensor
+    if data == -1:
+        if devices % rest:
+            raise ValueError(f"mesh: fsdp*expert*tensor={rest} does not divide {devices} devices")
+        data = devices // rest
+    if data * rest != devices:
+        raise ValueError(f"mesh: data*fsdp*expert*tensor={data * rest}, but there are {devices} devices")
+    return data, fsdp, expert, tensor
+
+
+def make_mesh(data: int = -1, fsdp: int = 1, expert: int = 1, tensor: int = 1) -> jax.sharding.Mesh:
+    """A mesh over all devices, every axis explicit."""
+    sizes = mesh_sizes(data, fsdp, expert, tensor, jax.device_count())
+    return jax.make_mesh(sizes, MESH_AXES, axis_types=(AxisType.Explicit,) * 4)
+
+
+def abstract_mesh(data: int, fsdp: int, expert: int, tensor: int) -> AbstractMesh:
+    """The same mesh without devices: for type-checking a layout before any hardware is there."""
+    return AbstractMesh((data, fsdp, expert, tensor), MESH_AXES, axis_types=(AxisType.Explicit,) * 4)
+
+
+def batch_multiple(mesh: jax.sharding.Mesh | AbstractMesh, rules: Rules) -> int:
+    """What the number of trunks in a batch must be a multiple of on this mesh."""
+    part = rules.computed("batch")[0]
+    names = () if part is None else (part,) if isinstance(part, str) else part
+    return math.prod(mesh.shape[name] for name in names)
+
+
+def to_mesh(array, mesh: jax.sharding.Mesh, rules: Rules, *axes: str) -> jax.Array:
+    """Host array onto the mesh, laid out for computation: the one way from the host to the devices.
+
+    Every process passes the whole array and places the part that its own devices hold.
+    """
+    sharding = NamedSharding(mesh, rules.computed(*axes))
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

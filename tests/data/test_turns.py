@@ -1,0 +1,59 @@
+"""Turns, candidates and the split of tasks."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from pivot_jax.data.turns import candidates, split_by_task, turns
+from pivot_jax.records import Message, Trajectory
+from tests.data.episodes import shop_episode
+
+
+def test_one_turn_for_each_assistant_message(shop: Trajectory) -> None:
+    assert [(turn.index, turn.position) for turn in turns(shop)] == [(0, 2), (1, 4), (2, 7)]
+    assert {turn.trajectory_id for turn in turns(shop)} == {"shop/1"}
+
+
+def test_a_candidate_is_everything_before_the_turn_and_its_action(shop: Trajectory) -> None:
+    found = candidates(shop)
+    assert [candidate.id for candidate in found] == ["shop/1#0", "shop/1#1", "shop/1#2"]
+    assert [len(candidate.state) for candidate in found] == [2, 4, 7]
+    for candidate in found:
+        rest = shop.messages[candidate.turn.position + 1 :]
+        assert (*candidate.state, candidate.expert.message(), *rest) == shop.messages
+        assert (candidate.tools, candidate.domain, candidate.task_id) == (shop.tools, "shop", "shop/1")
+
+
+def trajectory(task: int, copy: int, domain: str = "shop") -> Trajectory:
+    message = Message(role="assistant", content="hello")
+    return Trajectory(id=f"{domain}/{task}/{copy}", domain=domain, task_id=str(task), messages=(message,))
+
+
+MANY = [trajectory(task, copy) for task in range(2000) for copy in range(2)]
+
+
+def test_no_task_is_on_both_sides_and_the_order_is_kept() -> None:
+    training, held_out = split_by_task(MANY, held_out=0.25, seed=3)
+    assert not {one.task_id for one in training} & {one.task_id for one in held_out}
+    assert sorted(training + held_out, key=MANY.index) == MANY
+    assert training == [one for one in MANY if one in training]
+    # 500 expected of 2000 tasks; the standard deviation is 19
+    assert abs(len(held_out) / 2 - 500) < 80
+
+
+def test_the_side_depends_on_seed_domain_and_task_alone() -> None:
+    shuffled = random.Random(0).sample(MANY, 1500)
+    held_out = {one.id for one in split_by_task(MANY, 0.25, seed=3)[1]}
+    assert {one.id for one in split_by_task(shuffled, 0.25, seed=3)[1]} == held_out & {one.id for one in shuffled}
+    assert {one.id for one in split_by_task(MANY, 0.25, seed=4)[1]} != held_out
+    elsewhere = [trajectory(task, 0, domain="bank") for task in range(2000)]
+    assert {one.task_id for one in split_by_task(elsewhere, 0.25, 3)[1]} != {name.split("/")[1] for name in held_out}
+
+
+def test_the_ends_of_the_range() -> None:
+    assert split_by_task(MANY, 0.0, seed=1) == (MANY, [])
+    assert split_by_task(MANY, 1.0, seed=1) == ([], MANY)
+    with pytest.raises(ValueError, match=r"held_out=1\.5"):
+        split_by_task([shop_episode()], 1.5, seed=1)
