@@ -91,6 +91,8 @@ class DataSection(Section):
     first_seed: int = 0
     held_out: float = Field(0.0, ge=0, lt=1)
     """Share of the tasks set aside, decided by a hash of the task."""
+    tokenizer: str = ""
+    """A tokenizer directory, `fit` to train one on the trajectories, or empty for the policy's own."""
     action_format: Literal["compact", "hermes"] = "compact"
     """How sampled text is read back as an action: the small policies' format, or Qwen3's tool calls."""
 
@@ -120,7 +122,10 @@ class ProfileSection(Section):
     """K, actions a candidate."""
     share: float = Field(1.0, gt=0, le=1)
     """Share of the trajectories that are profiled."""
-    trunks_per_batch: int = Field(32, ge=1)
+    branches_per_trunk: int = Field(32, ge=1)
+    """Most actions sampled on one trunk at a time; a longer trajectory is prefilled again for the rest."""
+    chunk: int = Field(128, ge=1)
+    """Candidates sampled and stored together."""
 
 
 class SelectSection(Section):

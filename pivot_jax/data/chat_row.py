@@ -45,7 +45,7 @@ class _ToolCall(_OptionalNulls):
 class _Function(_OptionalNulls):
     name: str = Field(min_length=1)
     description: str = ""
-    parameters: dict[str, Any] = Field(default_factory=lambda: Tool(name="-").parameters)
+    parameters: dict[str, Any] = Field(default_factory=dict)
 
 
 class _Tool(_OptionalNulls):
@@ -53,8 +53,7 @@ class _Tool(_OptionalNulls):
     function: _Function
 
     def record(self) -> Tool:
-        described = self.function
-        return Tool(name=described.name, description=described.description, parameters=described.parameters)
+        return Tool(**self.function.model_dump(exclude_unset=True))  # what is not given keeps the default of `Tool`
 
 
 def _joined_parts(content: object) -> object:

@@ -1,4 +1,4 @@
-"""The trunk-and-branch layout: states of a trajectory that share a prefix share its computation (docs: design, 2)."""
+"""The trunk-and-branch layout: states of a trajectory that share a prefix share its computation."""
 
 from __future__ import annotations
 

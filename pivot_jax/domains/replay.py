@@ -35,7 +35,8 @@ def _fresh(candidate: Candidate, registry: Mapping[str, Reset]) -> Environment:
     domain, _, seed = candidate.task_id.rpartition("/")
     if domain != candidate.domain or domain not in registry:
         raise Unjudgeable(
-            f"{candidate.id}: task {candidate.task_id!r} of domain {candidate.domain!r} is of none of {sorted(registry)}"
+            f"{candidate.id}: task {candidate.task_id!r} of domain {candidate.domain!r} is not of the domains"
+            f" {sorted(registry)}"
         )
     if not seed.isascii() or not seed.isdigit():
         raise Unjudgeable(f"{candidate.id}: task {candidate.task_id!r} does not end in a seed")

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 ROUNDING = 1e-6
-"""How far a share may be exceeded, so that a share met exactly (3 rows of 10 at 0.3) is not lost to rounding."""
+"""How far a share may be exceeded, so that a share met exactly (53 rows of 100 at 0.53) is not lost to rounding."""
 
 
 def drop_cut_off(mask: Bool[Array, "G T"], finished: Bool[Array, " G"]) -> Bool[Array, "G T"]:

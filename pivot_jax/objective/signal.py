@@ -70,11 +70,11 @@ def is_pivot(
     # Sums are compared, not means, so that the answer does not hang on how a compiler rounds a division.
     excess = jnp.sum(rewards, axis=-1, where=valid) - threshold * count
     slack = ROUNDING * count
-    easy_enough_to_drop = excess > slack if inclusive else excess >= -slack
+    too_easy = excess > slack if inclusive else excess >= -slack
     kept = is_mixed(rewards, valid)
     if keep_all_zero:
         kept = kept | (jnp.any(valid, axis=-1) & jnp.all(rewards == 0, axis=-1, where=valid))
-    return kept & ~easy_enough_to_drop
+    return kept & ~too_easy
 
 
 def mixed_probability(pass_rate: Float[Array, "*batch"], group_size: int) -> Float[Array, "*batch"]:

@@ -7,7 +7,7 @@ policy trained on it learns to call ever more tools; so here they cost the rewar
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -41,7 +41,7 @@ class ToolCallRules(Record):
     @model_validator(mode="after")
     def _surplus_is_allowed_or_counted(self) -> ToolCallRules:
         if self.allow_superset and self.count_calls:
-            raise ValueError("allow_superset=true accepts surplus calls, count_calls=true refuses them; set one to false")
+            raise ValueError("allow_superset=true accepts surplus calls, count_calls=true refuses them; unset one")
         return self
 
 
@@ -58,7 +58,7 @@ class ToolCallMatch:
     in name and arguments; `surplus_calls`, calls beyond the expected number.
     """
 
-    rules: ToolCallRules = ToolCallRules()
+    rules: ToolCallRules = field(default_factory=ToolCallRules)
     name: str = "tool_call"
 
     def __call__(self, candidate: Candidate, action: Action) -> Verdict:

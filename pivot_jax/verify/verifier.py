@@ -26,9 +26,7 @@ class Verifier(Protocol):
     def __call__(self, candidate: Candidate, action: Action) -> Verdict: ...
 
 
-def judge(
-    verifiers: Sequence[Verifier], candidate: Candidate, actions: Sequence[Action]
-) -> dict[str, list[Verdict]]:
+def judge(verifiers: Sequence[Verifier], candidate: Candidate, actions: Sequence[Action]) -> dict[str, list[Verdict]]:
     """The verdicts of every verifier on every action.
 
     Args:

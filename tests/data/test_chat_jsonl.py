@@ -14,7 +14,7 @@ import pytest
 
 from pivot_jax.data.chat_jsonl import read_trajectories, write_trajectories
 from pivot_jax.data.failure import DataError
-from pivot_jax.records import Message, ToolCall, Trajectory
+from pivot_jax.records import Message, Tool, ToolCall, Trajectory
 from tests.data.episodes import shop_episode, thinking_episode
 
 RECORDED = Path(__file__).parents[2].parent / "shared" / "data" / "tau2" / "trajectories"
@@ -60,7 +60,7 @@ def test_a_row_becomes_the_trajectory_the_agent_saw(tmp_path: Path) -> None:
         Message(role="user", content="done"),
     )
     assert (trajectory.id, trajectory.domain, trajectory.task_id, trajectory.reward) == ("run/7", "telephone", "7", 1.0)
-    assert [tool.name for tool in trajectory.tools] == ["look"]
+    assert trajectory.tools == (Tool(name="look", description="Look."),)
     assert trajectory.metadata == {
         "model": "some-model",
         "user_side": [{"before": 5, "message": ROW["messages"][5]}, {"before": 5, "message": ROW["messages"][6]}],

@@ -57,7 +57,7 @@ def test_an_unknown_tool_is_kept_for_the_environment_to_answer() -> None:
         ("count", " true"),
         ("gift", " 1"),
         ("price", " true"),
-        ("price", " one or two"),
+        ("price", " one two"),
         ("count", ""),
     ],
 )

@@ -40,15 +40,16 @@ def random_tree(rng: random.Random) -> FileSystem:
 def random_command(rng: random.Random) -> str:
     """A command line inside the supported grammar; most succeed, many fail on purpose."""
     line = _pipeline(rng)
-    while rng.random() < 0.3:
-        line += rng.choice((" && ", " ; ", ";", "&&")) + _pipeline(rng)
+    for _ in range(3):
+        if rng.random() < 0.3:
+            line += rng.choice((" && ", " ; ", ";", "&&")) + _pipeline(rng)
     return line
 
 
 def _path(rng: random.Random, *, new: float = 0.1) -> str:
     path = rng.choice((*FILES, *FILES, *FOLDERS))
     if rng.random() < new:
-        path = rng.choice(("new.txt", "docs/new.txt", "nope/x", "c.txt/x", "fresh", "docs/fresh", "."))
+        path = rng.choice(("new.txt", "docs/new.txt", "nope/x", "c.txt/x", "fresh", "docs/fresh"))
     prefix = rng.choice(("", "", "", "", "./", "docs/../", ".//"))
     return prefix + path + ("/" if rng.random() < 0.06 else "")
 
@@ -80,12 +81,16 @@ def _reader(rng: random.Random, low: int) -> str:
 
 
 def _changer(rng: random.Random) -> str:
-    target = _path(rng, new=0.5)
+    target = "." if rng.random() < 0.1 else _path(rng, new=0.5)
+    # A directory is never copied into itself: the real cp then leaves half a copy, the virtual one none.
+    source, *places = rng.sample(("logs", "old", "docs/deep", "docs/a.txt", "c.txt", "nope"), 3)
     return rng.choice((
         f"mv {_path(rng)} {target}",
         f"mv {_path(rng)} {_path(rng)} {target}",
-        f"cp {_options(rng, '-r')}{_path(rng)} {target}",
-        f"cp {_options(rng, '-r')}{_path(rng)} {_path(rng)} {target}",
+        f"cp {_path(rng)} {target}",
+        f"cp {_path(rng)} {_path(rng)} {target}",
+        f"cp -r {source} {rng.choice((*places, 'docs', 'docs/fresh', 'fresh'))}",
+        f"cp -r {source} {places[0]} {rng.choice((places[1], 'docs'))}",
         f"rm {_options(rng, '-r', '-f')}{_paths(rng, 1, 2)}",
         f"mkdir {_options(rng, '-p')}{target}",
         f"mkdir -p {target}/more/deep",
@@ -114,7 +119,7 @@ def _pipeline(rng: random.Random) -> str:
         return _lister(rng)
     line = _reader(rng, 1) if rng.random() < 0.85 else f"{_reader(rng, 0)} < {rng.choice(FILES)}"
     spaced = rng.choice((" ", ""))
-    while rng.random() < 0.4:
+    for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
         line += f"{spaced}|{spaced}" + _reader(rng, 0)
     if rng.random() < 0.35:
         # A name that nothing reads: which stage opens a shared file first is a race in a real shell.

@@ -45,6 +45,11 @@ def test_the_share_is_met_and_cannot_be_higher(is_message, tenths, seed):
     assert messages == available or 10 * (messages + 1) > tenths * (messages + 1 + calls)
 
 
+def test_a_share_met_exactly_is_not_lost_to_rounding():
+    is_message = [True] * 60 + [False] * 47
+    assert int(np.sum(kept(is_message, np.zeros(107), 0.53)[:60])) == 53  # of 53 + 47
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_batch_of_messages_alone_keeps_none_below_a_share_of_one(share):
     assert not np.any(kept([True] * 4, [1, 2, 3, 4], share))

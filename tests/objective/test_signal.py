@@ -19,6 +19,9 @@ from pivot_jax.objective.signal import (
 )
 from tests.reference import objective as reference
 
+THRESHOLDS = ((0, 1), (1, 7), (1, 4), (1, 3), (1, 2), (3, 5), (7, 10), (13, 22), (1, 1))
+"""Some (1/7, 13/22) do not survive a float32 product with the number of samples."""
+
 
 @settings(max_examples=30, deadline=None)
 @given(
@@ -51,16 +54,22 @@ def test_equal_rewards_have_exactly_zero_variance():
 @pytest.mark.parametrize("keep_all_zero", [False, True])
 def test_the_pivot_rule_is_exact_for_binary_rewards(inclusive, keep_all_zero):
     """Every count of successes, every number of samples, and every threshold that a pass rate can equal."""
-    width = 20
+    width = 23
     cases = [(k, n) for n in range(width + 1) for k in range(n + 1)]
     positions = np.arange(width)[None]
     successes, samples = (np.asarray(column)[:, None] for column in zip(*cases, strict=True))
     rewards, valid = jnp.float32(positions < successes), jnp.asarray(positions < samples)
-    rule = jax.jit(is_pivot, static_argnames=("threshold", "inclusive", "keep_all_zero"))
-    for numerator, denominator in [(0, 1), (1, 4), (1, 2), (3, 5), (7, 10), (1, 3), (13, 17), (1, 1)]:
-        kept = rule(rewards, valid, threshold=numerator / denominator, inclusive=inclusive, keep_all_zero=keep_all_zero)
+    for numerator, denominator in THRESHOLDS:
+        kept = is_pivot(rewards, valid, numerator / denominator, inclusive=inclusive, keep_all_zero=keep_all_zero)
         expected = [reference.is_pivot(k, n, numerator, denominator, inclusive, keep_all_zero) for k, n in cases]
         assert np.array_equal(kept, expected), (numerator, denominator)
+
+
+def test_the_pivot_rule_is_the_same_when_compiled_with_every_sample_judged():
+    """A compiler may turn the division by a constant count into a multiplication; 3 of 5 must still equal 0.6."""
+    rewards = jnp.float32(np.arange(5)[None] < np.arange(6)[:, None])
+    rule = jax.jit(lambda rewards: is_pivot(rewards, jnp.ones((6, 5), bool), 0.6, inclusive=True))
+    assert np.array_equal(rule(rewards), [False, True, True, True, False, False])
 
 
 def test_a_uniform_group_of_fractions_is_no_pivot():

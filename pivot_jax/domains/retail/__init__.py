@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pivot_jax.domains.environment import Environment
-from pivot_jax.domains.retail.goals import TEMPLATES, Knobs, draw_task
 from pivot_jax.domains.retail.progress import Progress
 from pivot_jax.domains.retail.task import RetailTask
+from pivot_jax.domains.retail.templates import TEMPLATES, Knobs, draw_task
 
 __all__ = ["TEMPLATES", "Knobs", "reset"]
 

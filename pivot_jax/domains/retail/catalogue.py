@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pivot_jax.domains.retail.intents import Ask, Change, Intent, Read, Stages
-from pivot_jax.domains.retail.lexicon import AVAILABLE, CANCELLED, POSTCODES, REASONS, STATUSES, STREETS, UNAVAILABLE
+from pivot_jax.domains.retail.lexicon import (
+    AVAILABLE,
+    CANCELLED,
+    DELIVERED,
+    OPEN,
+    POSTCODES,
+    REASONS,
+    STATUSES,
+    STREETS,
+    UNAVAILABLE,
+)
 from pivot_jax.domains.retail.speech import Claim
-from pivot_jax.domains.retail.world import Order, World
+from pivot_jax.domains.retail.subject import Subject
 from pivot_jax.records import Action
-
-
-@dataclass
-class Subject:
-    """What the intents of one task are about.
-
-    Attributes:
-        order: the order in question; `second` is another one, `decoy` one that is never in question.
-        named: the customer names the order by its first product, not by its handle.
-        introduced: the order has been identified by an earlier intent.
-    """
-
-    world: World
-    rng: random.Random
-    order: Order
-    second: Order
-    decoy: Order
-    named: bool
-    address: tuple[str, str]
-    shop: tuple[str, str]
-    introduced: bool = False
-
-    def identify(self, first: bool) -> tuple[Stages, str]:
-        """The stages that find and read the order, and how a follow-up request refers to it."""
-        read = (Read("read_order", self.order.id),)
-        if self.introduced:
-            return (read,), "it"
-        self.introduced = True
-        reference = f"the {self.order.lead} order" if self.named else self.order.id
-        ask: Stages = ((Ask("order", reference),),) if first else ()
-        listing: Stages = ((Read("read_user", self.world.customer.id),),) if self.named else ()
-        return (*ask, *listing, read), reference
 
 
 def _claim(required: str, allowed: str = "") -> Claim:
@@ -95,7 +71,6 @@ def _return(subject: Subject, first: bool) -> Intent:
             (
                 Action.call("return_items", order=order, items=items),
                 Action.call("return_items", items=reverse, order=order),
-                Action.call("return_items", order=order, items=reverse),
             ),
         ),
         falsehoods=(f"sorry {order} is open", "sorry can not return"),
@@ -118,7 +93,7 @@ def _exchange(subject: Subject, first: bool, possible: bool = True) -> Intent:
             opening=opening,
             followup=followup,
             stages=stages,
-            claim=_claim(UNAVAILABLE, f"{order} {item} {colour} {product} exchange"),
+            claim=_claim(UNAVAILABLE, f"{order} {item} {colour} {product} exchange exchanged"),
             statements=(
                 f"sorry {colour} is unavailable",
                 "can not exchange it is unavailable",
@@ -219,35 +194,40 @@ def _stock(subject: Subject, first: bool) -> Intent:
     )
 
 
-def _refusal(subject: Subject, first: bool, verb: str, reason: str, wanted: Action) -> Intent:
+def _refusal(subject: Subject, first: bool, verb: str, reason: str) -> Intent:
+    """A change of the order that the policy forbids; the last word of `reason` must be said."""
     stages, reference = subject.identify(first)
     order = subject.order.id
-    what = "cancel" if verb == "cancel" else f"{verb} an item for"
+    cancels = verb == "cancel"
+    done, rule, what = ("cancelled", OPEN, "an order") if cancels else ("returned", DELIVERED, "an item")
+    wanted = (
+        Action.call("cancel_order", order=order, reason="late")
+        if cancels
+        else Action.call("return_items", order=order, items=[subject.order.items[0][0]])
+    )
     return Intent(
-        opening="i want to cancel an order" if verb == "cancel" else f"i want to {verb} an item",
-        followup=f"also {what} {reference}",
+        opening=f"i want to {verb} {what}",
+        followup=f"also cancel {reference}" if cancels else f"also return an item for {reference}",
         stages=stages,
-        claim=_claim(reason.split()[-1], f"{order} {verb}"),
+        # A refusal may quote the rule: which status would have been needed.
+        claim=_claim(reason.split()[-1], f"{order} {verb} {done} {rule}"),
         statements=(f"sorry {order} is {reason}", f"can not {verb} {order} {reason}", f"sorry it is {reason}"),
         refused=True,
-        falsehoods=(f"done {order} is {'cancelled' if verb == 'cancel' else 'returned'}",),
+        falsehoods=(f"done {order} is {done}", f"sorry {order} is {rule}"),
         temptations=(wanted,),
     )
 
 
 def _cancel_refused(subject: Subject, first: bool) -> Intent:
-    wanted = Action.call("cancel_order", order=subject.order.id, reason="late")
-    return _refusal(subject, first, "cancel", subject.order.status, wanted)
+    return _refusal(subject, first, "cancel", subject.order.status)
 
 
 def _foreign_refused(subject: Subject, first: bool) -> Intent:
-    wanted = Action.call("cancel_order", order=subject.order.id, reason="late")
-    return _refusal(subject, first, "cancel", "not yours", wanted)
+    return _refusal(subject, first, "cancel", "not yours")
 
 
 def _return_refused(subject: Subject, first: bool) -> Intent:
-    wanted = Action.call("return_items", order=subject.order.id, items=[subject.order.items[0][0]])
-    return _refusal(subject, first, "return", subject.order.status, wanted)
+    return _refusal(subject, first, "return", subject.order.status)
 
 
 def _shop(subject: Subject, first: bool) -> Intent:

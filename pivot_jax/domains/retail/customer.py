@@ -1,10 +1,10 @@
-"""The simulated customer: deterministic, answers what is asked and no more, believes what he is told."""
+"""The simulated customer: deterministic, answers what is asked and no more, believes what is said."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from pivot_jax.domains.retail.goals import Goal
+from pivot_jax.domains.retail.goal import Goal
 from pivot_jax.domains.retail.intents import Intent
 from pivot_jax.domains.retail.progress import Progress
 from pivot_jax.domains.retail.speech import Utterance
@@ -23,7 +23,7 @@ def opening(goal: Goal) -> str:
 
 
 def listen(goal: Goal, progress: Progress, heard: Utterance) -> tuple[Progress, str]:
-    """The conversation after the customer has heard a message, and his reply (empty when he says nothing)."""
+    """The conversation after the customer has heard a message, and the reply (empty when there is none)."""
     if heard.act == "close":
         return replace(progress, closed=True), ""
     if heard.act == "identity":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pivot_jax.domains.retail.goals import Goal
+from pivot_jax.domains.retail.goal import Goal
 from pivot_jax.domains.retail.intents import Ask, Intent, Read
-from pivot_jax.domains.retail.lexicon import POSTCODES, USERS
+from pivot_jax.domains.retail.lexicon import POSTCODES
 from pivot_jax.domains.retail.progress import Progress
 from pivot_jax.records import Action
 
@@ -111,7 +111,6 @@ def _careless_about_facts(goal: Goal, progress: Progress, intent: Intent) -> lis
 
 
 def _careless_about_the_end(goal: Goal, progress: Progress, intent: Intent) -> list[Action]:
-    stranger = next(user for user in USERS if user != goal.customer.id)
     repeated = [read.action() for read in sorted(progress.facts, key=str)[:1]]
     if intent.change is None:
         return [*_say(intent.falsehoods), *intent.temptations, *repeated, *_say((_CLOSE[0], _IDENTIFY[0]))]
@@ -119,5 +118,5 @@ def _careless_about_the_end(goal: Goal, progress: Progress, intent: Intent) -> l
         return [intent.change.calls[0], *repeated, *_say((_CLOSE[0], _MORE[0]))]
     if progress.confirmed:
         untrue = _say((intent.statements[0], intent.change.confirmations[0]))
-        return [*intent.temptations, *untrue, *repeated, Read("read_user", stranger).action()]
+        return [*intent.temptations, *untrue, *repeated, Read("read_user", goal.stranger.id).action()]
     return [intent.change.calls[0], *_say(intent.falsehoods[:1]), *intent.temptations, *repeated]

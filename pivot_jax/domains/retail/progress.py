@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pivot_jax.domains.retail.goals import Goal
+from pivot_jax.domains.retail.goal import Goal
 from pivot_jax.domains.retail.intents import Intent, Read
 
 
@@ -14,7 +14,7 @@ class Progress:
 
     Attributes:
         stated: the current request has been made (not so while only greetings were exchanged).
-        routes: what the customer has told to identify himself: "email", "name".
+        routes: how the customer can be looked up, by what was told: "email", "name".
         verified: the customer has been found by it.
         settled: number of intents that are resolved.
         waiting: the customer has said thanks and waits to be asked whether there is anything else.

@@ -81,6 +81,6 @@ def understand(content: str) -> Utterance:
     asked = frozenset(slot for slot, keys in _SLOTS.items() if words & keys)
     if questioning and asked:
         return Utterance("ask", asked=asked, values=values)
-    if words & _GREET or {"can", "do"} <= words:
-        return Utterance("greet")
-    return Utterance("inform", values=values) if values else Utterance("unclear")
+    if values:
+        return Utterance("inform", values=values)
+    return Utterance("greet" if words & _GREET or {"can", "do"} <= words else "unclear")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pivot_jax.domains.retail.customer import GIVING_UP, PATIENCE, PUZZLED, listen, opening
 from pivot_jax.domains.retail.expert import bad_actions, good_actions
-from pivot_jax.domains.retail.goals import Goal
+from pivot_jax.domains.retail.goal import Goal
 from pivot_jax.domains.retail.handbook import written_policy
 from pivot_jax.domains.retail.intents import Read
 from pivot_jax.domains.retail.progress import Progress, turns_left

@@ -73,7 +73,7 @@ def skill(name: str, ask: Callable[[random.Random], Question]) -> Reset:
 
 
 def question(text: str, answer: str, *slips: str) -> Question:
-    """A question whose mistakes are those of `slips` that are wrong (a slip can hit the answer by chance), each once."""
+    """A question whose mistakes are the `slips`, each once, without those that hit the answer by chance."""
     return Question(text, answer, tuple(slip for slip in dict.fromkeys(slips) if slip != answer))
 
 

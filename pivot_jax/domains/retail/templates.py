@@ -1,16 +1,18 @@
-"""Goals: which intents make up a task, how long it may become, and the database that success leaves behind."""
+"""Drawing tasks: the goal templates, the knobs, and the goal and database of a seed."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
 
-from pivot_jax.domains.retail.catalogue import BUILDERS, Subject
-from pivot_jax.domains.retail.intents import Intent
-from pivot_jax.domains.retail.lexicon import DELIVERED, OPEN, POSTCODES, SHIPPED, STATUSES, STREETS, USERS
+from pivot_jax.domains.retail.catalogue import BUILDERS
+from pivot_jax.domains.retail.goal import Goal
+from pivot_jax.domains.retail.lexicon import DELIVERED, OPEN, POSTCODES, SHIPPED, STREETS, USERS
+from pivot_jax.domains.retail.progress import Progress, turns_left
 from pivot_jax.domains.retail.store import Store
+from pivot_jax.domains.retail.subject import Subject
 from pivot_jax.domains.retail.tools import execute
-from pivot_jax.domains.retail.world import Customer, World, draw_world
+from pivot_jax.domains.retail.world import World, draw_world
 
 _ANY = (OPEN, SHIPPED, DELIVERED)
 _GOALS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -24,7 +26,7 @@ _GOALS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cancel_refused": (("cancel_refused",), (SHIPPED, DELIVERED)),
     "return_refused": (("return_refused",), (OPEN, SHIPPED)),
     "exchange_refused": (("exchange_refused",), (DELIVERED,)),
-    "foreign_refused": (("foreign_refused",), STATUSES),
+    "foreign_refused": (("foreign_refused",), (OPEN,)),
     "status_cancel": (("status", "cancel"), (OPEN,)),
     "status_return": (("status", "return"), (DELIVERED,)),
     "refused_return": (("cancel_refused", "return"), (DELIVERED,)),
@@ -36,8 +38,10 @@ _GOALS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "status_refused_address": (("status", "cancel_refused", "address"), (SHIPPED, DELIVERED)),
     "stock_status_refused": (("stock", "status", "return_refused"), (OPEN, SHIPPED)),
 }
+"""By name: the kinds of the intents, and the statuses that the order in question may have."""
+
 TEMPLATES: tuple[str, ...] = tuple(_GOALS)
-"""Names of the goal templates; a template fixes the intents and the possible status of the order in question."""
+"""Names of the goal templates, for holding some of them out."""
 
 SHORTEST_LIMIT = 12
 """Turns that the longest template needs without any boilerplate."""
@@ -72,6 +76,8 @@ class Knobs:
             raise ValueError(f"unknown retail templates {sorted(unknown)}; known: {', '.join(TEMPLATES)}")
         if not self.eligible():
             raise ValueError(f"no retail template has intents={self.intents} among templates={self.templates}")
+        if not all(0 <= share <= 1 for share in (self.boilerplate, self.absent, self.named)):
+            raise ValueError(f"shares must be within 0 and 1, not {self.boilerplate}, {self.absent}, {self.named}")
         if not 2 <= self.users[0] <= self.users[1] <= len(USERS):
             raise ValueError(f"users={self.users} must be an increasing pair within 2 and {len(USERS)}")
         if self.longest < SHORTEST_LIMIT:
@@ -81,40 +87,6 @@ class Knobs:
         """The templates that these knobs allow."""
         least, most = self.intents
         return tuple(name for name in self.templates or TEMPLATES if least <= len(_GOALS[name][0]) <= most)
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A hidden goal.
-
-    Attributes:
-        template: its name.
-        customer: whose requests these are.
-        intents: what the customer wants, in order.
-        greeting: the customer opens with a greeting alone.
-        pauses: for each intent, whether the customer says thanks and waits once it is settled.
-        notice: street and postcode of the new shop, as the written policy tells it.
-        digests: of the database before the first intent and after each one.
-        stranger: another user, with whom the customer must not be confused.
-        decoy: an order that is never in question.
-    """
-
-    template: str
-    customer: Customer
-    intents: tuple[Intent, ...]
-    greeting: bool
-    pauses: tuple[bool, ...]
-    notice: tuple[str, str]
-    digests: tuple[str, ...]
-    stranger: Customer
-    decoy: str
-
-    def turns(self) -> int:
-        """Assistant turns of the shortest success."""
-        # Identity takes two turns and the farewell one.
-        facts = frozenset[object]().union(*(intent.reads for intent in self.intents))
-        spoken = sum(len(intent.asks) + (3 if intent.change else 1) for intent in self.intents)
-        return 3 + self.greeting + sum(self.pauses) + len(facts) + spoken
 
 
 def draw_task(seed: int, knobs: Knobs) -> tuple[Goal, Store]:
@@ -128,7 +100,7 @@ def draw_task(seed: int, knobs: Knobs) -> tuple[Goal, Store]:
     rng.shuffle(extras)
     script = rng.getrandbits(32)
     goal = _build(world, template, frozenset(extras), script)
-    while goal.turns() > knobs.longest:
+    while turns_left(goal, Progress(stated=not goal.greeting)) > knobs.longest:
         extras.pop()
         goal = _build(world, template, frozenset(extras), script)
     store = world.store()

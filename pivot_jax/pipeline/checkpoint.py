@@ -1,0 +1,109 @@
+"""Checkpoints of a training stage (Orbax): state, data iterator, ledger. A resumed run equals the uninterrupted one."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from pivot_jax.config import OptimizerSection
+from pivot_jax.pipeline.optimizer import TrainState, initial_state
+from pivot_jax.pipeline.run import Run
+from pivot_jax.policy.spec import Parameters, restore_targets
+
+
+class Interrupted(Exception):
+    """SIGTERM or SIGINT came; everything up to this step is saved."""
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What a checkpoint holds beside the state."""
+
+    iterator: dict[str, Any]
+    ledger: dict[str, Any]
+
+
+class Checkpoints:
+    """Checkpoints of one arm under `RUN/checkpoints/ARM`; the latest two are kept. A context manager.
+
+    While it is open, SIGTERM and SIGINT only set `stop_requested`; the training loop saves and stops at the next step.
+    """
+
+    def __init__(self, run: Run, arm: str) -> None:
+        self.path = (run.dir / "checkpoints" / arm).absolute()
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True, enable_async_checkpointing=False)
+        self._manager = ocp.CheckpointManager(self.path, options=options)
+        self._handlers: dict[int, Any] = {}
+        self.stop_requested = False
+
+    def __enter__(self) -> Checkpoints:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._handlers[number] = signal.signal(number, self._request_stop)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._manager.close()
+
+    def _request_stop(self, number: int, frame: FrameType | None) -> None:
+        self.stop_requested = True
+
+    @property
+    def latest(self) -> int | None:
+        """The step of the newest whole checkpoint."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: TrainState, resumed: Resumed) -> None:
+        """Write one checkpoint; it appears whole or not at all."""
+        extra = {"iterator": resumed.iterator, "ledger": resumed.ledger}
+        self._manager.save(
+            step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), extra=ocp.args.JsonSave(extra))
+        )
+        self._manager.wait_until_finished()
+
+    def restore(self, run: Run, optimizer: OptimizerSection) -> tuple[TrainState, Resumed]:
+        """The newest checkpoint, placed on this run's mesh, whatever mesh wrote it."""
+        target = state_targets(run, optimizer)
+        found = self._manager.restore(
+            self.latest, args=ocp.args.Composite(state=ocp.args.StandardRestore(target), extra=ocp.args.JsonRestore())
+        )
+        return found["state"], Resumed(found["extra"]["iterator"], found["extra"]["ledger"])
+
+
+def state_targets(run: Run, optimizer: OptimizerSection) -> TrainState:
+    """Shapes, dtypes and shardings of a training state on this run's mesh."""
+    params = restore_targets(run.arch, run.mesh, run.rules)
+    whole = jax.sharding.NamedSharding(run.mesh, jax.sharding.PartitionSpec())
+
+    def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        sharding = whole if leaf.ndim == 0 else jax.sharding.NamedSharding(run.mesh, leaf.sharding.spec)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    state = jax.eval_shape(lambda params: initial_state(params, optimizer), params)
+    return jax.tree.map(placed, state)
+
+
+def final_policy(run: Run, arm: str, optimizer: OptimizerSection) -> Parameters[jax.Array]:
+    """The parameters of an arm's newest checkpoint."""
+    with Checkpoints(run, arm) as checkpoints:
+        return checkpoints.restore(run, optimizer)[0].params
+
+
+def fresh_state(params: Parameters[jax.Array], optimizer: OptimizerSection) -> TrainState:
+    """Step 0 from a copy of these parameters, which stay usable: a step donates the state it is given."""
+    return initial_state(jax.tree.map(jnp.copy, params), optimizer)
+
+
+def checkpoint_dir(run_dir: Path, arm: str) -> Path:
+    """Where an arm's checkpoints are."""
+    return run_dir / "checkpoints" / arm

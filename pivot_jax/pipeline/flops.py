@@ -1,0 +1,53 @@
+"""What sampling and scoring cost, counted from what was really computed (design.md, section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pivot_jax.config import Architecture
+from pivot_jax.pipeline.ledger import Cost, causal_keys, forward_flops, unembedding_flops
+from pivot_jax.policy.spec import count_parameters
+from pivot_jax.rollout.actions import SampledAction
+from pivot_jax.rollout.layout import Row
+
+
+def block_parameters(arch: Architecture) -> int:
+    """Weights that every token is multiplied with, the unembedding apart."""
+    embeddings = 1 if arch.tie_embeddings else 2
+    return count_parameters(arch) - embeddings * arch.vocab_size * arch.embed
+
+
+def tokens_flops(arch: Architecture, *, tokens: int, attended_keys: int, logits: int) -> int:
+    """Model FLOPs of a forward pass over `tokens`, with logits at `logits` positions."""
+    return forward_flops(
+        n_params_non_embedding=block_parameters(arch),
+        layers=arch.layers,
+        heads=arch.heads,
+        head_dim=arch.head_dim,
+        tokens=tokens,
+        attended_keys=attended_keys,
+    ) + unembedding_flops(embed=arch.embed, vocab=arch.vocab_size, tokens=logits)
+
+
+def sampling_cost(arch: Architecture, rows: Sequence[Row], actions: Sequence[SampledAction]) -> Cost:
+    """Cost of prefilling each row's trunk once and sampling these actions, one a branch, in row order.
+
+    Padding is not counted: it is the layout's waste, not the method's.
+    """
+    branches = [slot for row in rows for slot in row.branches]
+    prefilled = sum(len(row.trunk) for row in rows)
+    keys = sum(causal_keys(len(row.trunk)) for row in rows)
+    decoded, logits = 0, 0
+    for slot, action in zip(branches, actions, strict=True):
+        # the last sampled token is never fed back
+        fed = len(slot.forced) + len(action.ids) - 1
+        keys += causal_keys(fed, start=slot.start)
+        decoded += fed
+        logits += len(action.ids)
+    return Cost(
+        rollout_turns=len(actions),
+        prompt_tokens_logical=sum(slot.start + len(slot.forced) for slot in branches),
+        prompt_tokens_computed=prefilled + sum(len(slot.forced) for slot in branches),
+        sampled_tokens=sum(len(action.ids) for action in actions),
+        flops=tokens_flops(arch, tokens=prefilled + decoded, attended_keys=keys, logits=logits),
+    )

@@ -1,0 +1,46 @@
+"""The optimizer and the training state; parameters change in the two step functions and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from pivot_jax.config import OptimizerSection
+from pivot_jax.policy.spec import Parameters
+
+
+@struct.dataclass
+class TrainState:
+    """Everything that training changes: optimizer step, float32 master parameters, optimizer state."""
+
+    step: jax.Array
+    params: Parameters[jax.Array]
+    moments: Any
+
+
+def make_optimizer(section: OptimizerSection) -> optax.GradientTransformation:
+    """AdamW after clipping the global gradient norm; linear warm-up to a constant rate."""
+    warmup = max(1, section.warmup_steps)
+    schedule = optax.linear_schedule(section.learning_rate / warmup, section.learning_rate, warmup - 1 or 1)
+    return optax.chain(
+        optax.clip_by_global_norm(section.max_grad_norm),
+        optax.adamw(schedule, b1=section.b1, b2=section.b2, weight_decay=section.weight_decay),
+    )
+
+
+def initial_state(params: Parameters[jax.Array], section: OptimizerSection) -> TrainState:
+    """Step 0; the optimizer's moments are stored as the parameters are."""
+    return TrainState(jnp.int32(0), params, make_optimizer(section).init(params))
+
+
+def apply_gradients(
+    state: TrainState, gradients: Parameters[jax.Array], section: OptimizerSection
+) -> tuple[TrainState, jax.Array]:
+    """The next state, and the gradients' global norm before clipping."""
+    updates, moments = make_optimizer(section).update(gradients, state.moments, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, moments), optax.global_norm(gradients)

@@ -1,0 +1,114 @@
+"""The profile store: every sampled action of the frozen policy and every verdict on it, in TensorStore (zarr3).
+
+Arrays `[C, K]` and `[C, K, T]`, chunked over candidates and by single draws, so that a chunk is whole or absent, K can
+grow without sampling anything again, and a new verifier adds its arrays to what is stored. `lengths` is written last:
+-1 there means that the draw is not stored yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+from numpy.typing import NDArray
+
+from pivot_jax.pipeline.artifacts import read_json, write_json
+
+ABSENT, JUDGED, ERROR = 0, 1, 2
+"""Status of a verdict."""
+
+
+class StoreMismatch(ValueError):
+    """The store was made from other prompts, weights, template or sampler settings."""
+
+
+class ProfileStore:
+    """Sampled actions and verdicts of C candidates.
+
+    Args:
+        path: folder of the store, made if absent.
+        key: digests that the stored samples depend on; a store made under another key is refused.
+        candidates: C.
+        draws: K; may be larger than when the store was made, never smaller.
+        tokens: T, most tokens of an action.
+        chunk: candidates a chunk.
+
+    Raises:
+        StoreMismatch: naming each part of the key that differs.
+    """
+
+    def __init__(
+        self, path: Path, key: Mapping[str, Any], *, candidates: int, draws: int, tokens: int, chunk: int
+    ) -> None:
+        self._path = path
+        self._shape = (candidates, draws, tokens)
+        self._chunk = chunk
+        header = {**key, "candidates": candidates, "tokens": tokens, "chunk": chunk}
+        file = path / "store.json"
+        if file.exists():
+            old = read_json(file)
+            changed = [f"{name}: was {old.get(name)!r}, now {header.get(name)!r}"
+                       for name in sorted(old.keys() | header.keys()) if old.get(name) != header.get(name)]  # fmt: skip
+            if changed:
+                raise StoreMismatch(f"{path}: made with other settings:\n  " + "\n  ".join(changed))
+        else:
+            write_json(file, header)
+        self._arrays: dict[str, Any] = {}
+
+    def missing(self, begin: int) -> list[int]:
+        """Draws that are not stored for the chunk of candidates that begins at `begin`."""
+        lengths = self.read("lengths")[begin : begin + self._chunk]
+        return [draw for draw in range(self._shape[1]) if (lengths[:, draw] < 0).any()]
+
+    def write_draw(self, begin: int, draw: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Store one draw of one chunk: arrays `[c]` or `[c, T]` by name, `lengths` last."""
+        assert "lengths" in arrays
+        for name in sorted(arrays, key=lambda name: name == "lengths"):
+            values = arrays[name]
+            self._open(name, values.dtype, values.ndim + 1)[begin : begin + len(values), draw].write(values).result()
+
+    def write(self, name: str, values: NDArray[Any]) -> None:
+        """Store a whole `[C, K]` array (the rewards of a new verifier)."""
+        self._open(name, values.dtype, values.ndim).write(values).result()
+
+    def has(self, name: str) -> bool:
+        """Whether an array of this name is stored."""
+        return (self._path / name / "zarr.json").exists()
+
+    def read(self, name: str) -> NDArray[Any]:
+        """A whole array, `[C, K]` or `[C, K, T]`; draws that are not stored hold the fill value."""
+        if name == "lengths":
+            return self._open(name, np.dtype(np.int32), 2).read().result()
+        if not self.has(name):
+            raise KeyError(f"{self._path}: no array {name!r} is stored")
+        spec = ts.open({"driver": "zarr3", "kvstore": self._kvstore(name)}, open=True).result()
+        return spec[:, : self._shape[1]].read().result()
+
+    def _kvstore(self, name: str) -> str:
+        return f"file://{self._path.absolute()}/{name}/"
+
+    def _open(self, name: str, dtype: np.dtype[Any], rank: int) -> Any:
+        """The array, made or grown along K as needed."""
+        if name not in self._arrays:
+            shape = self._shape[:rank]
+            chunk = (self._chunk, 1, self._shape[2])[:rank]
+            store = ts.open(
+                {
+                    "driver": "zarr3",
+                    "kvstore": self._kvstore(name),
+                    "metadata": {
+                        "data_type": np.dtype(dtype).name,
+                        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk)}},
+                        "fill_value": -1 if name == "lengths" else np.zeros((), dtype).item(),
+                    },
+                    **({} if self.has(name) else {"create": True}),
+                },
+                **({"open": True} if self.has(name) else {"shape": list(shape)}),
+            ).result()
+            if store.shape[1] < self._shape[1]:
+                store = store.resize(exclusive_max=list(shape), expand_only=True).result()
+            self._arrays[name] = store[:, : self._shape[1]]
+        return self._arrays[name]

@@ -1,0 +1,144 @@
+"""A run: its directory, its pinned config, the policy it starts from, and which of its stages are complete."""
+
+from __future__ import annotations
+
+import importlib.resources
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from pivot_jax.config import Architecture, Config, ConfigError
+from pivot_jax.pipeline.artifacts import read_json, write_json
+from pivot_jax.pipeline.ledger import Ledger
+from pivot_jax.policy.mesh import Rules, make_mesh
+from pivot_jax.policy.weights import read_architecture
+
+FREE = {"run": {"stages"}, "export": {"arm", "path"}}
+"""Fields that may differ between two commands of one run: they choose what is done, not what comes out."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage is given. `policy_dir` holds the frozen policy pi_0, its tokenizer and its chat template."""
+
+    config: Config
+    dir: Path
+    policy_dir: Path
+    arch: Architecture
+    tokenizer: PreTrainedTokenizerBase
+    mesh: jax.sharding.Mesh
+    rules: Rules
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Tokens that end an action."""
+        return (int(self.tokenizer.eos_token_id),)
+
+    def key(self, purpose: str, step: int = 0) -> jax.Array:
+        """The random key of one use: derived from the run's seed, never carried about."""
+        purposes = ("profile", "train", "evaluate", "pretrain")
+        return jax.random.fold_in(
+            jax.random.fold_in(jax.random.key(self.config.run.seed), purposes.index(purpose)), step
+        )
+
+
+def base_policy_dir() -> Path:
+    """The small policy that is shipped in the package."""
+    return Path(str(importlib.resources.files("pivot_jax") / "base_policy"))
+
+
+def open_run(config: Config, command: str) -> Run:
+    """Open or create the run directory, pinned to this config, and load what the stages share.
+
+    Raises:
+        ConfigError: the directory was made with another config (the message lists the differences), or the policy
+            cannot be read.
+    """
+    run_dir = Path(config.run.dir)
+    pin_config(run_dir, config)
+    manifest = read_manifest(run_dir)
+    if "command" not in manifest:
+        write_json(run_dir / "manifest.json", {"command": command, "stages": {}})
+    policy_dir = base_policy_dir() if config.policy.path == "base" else Path(config.policy.path)
+    if not (policy_dir / "config.json").exists():
+        raise ConfigError(f"policy.path: {policy_dir} holds no config.json; it must be a Hugging Face directory")
+    try:
+        arch = read_architecture(policy_dir, dtype=config.policy.dtype, remat=config.policy.remat)
+    except ValueError as error:
+        raise ConfigError(f"policy.path: {error}") from error
+    tokenizer = AutoTokenizer.from_pretrained(policy_dir, local_files_only=True)
+    mesh, rules = open_mesh(config)
+    return Run(config, run_dir, policy_dir, arch, tokenizer, mesh, rules)
+
+
+def open_mesh(config: Config) -> tuple[jax.sharding.Mesh, Rules]:
+    """The mesh over all devices and the rule table; ConfigError if they do not fit."""
+    section = config.mesh
+    try:
+        return make_mesh(section.data, section.fsdp, section.expert, section.tensor), Rules.make(section.rules)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def pin_config(run_dir: Path, config: Config) -> None:
+    """Write config.json, or compare with the one that is there."""
+    path = run_dir / "config.json"
+    new = config.model_dump(mode="json")
+    if not path.exists():
+        write_json(path, new)
+        return
+    differences = list(_differences(_pinned(read_json(path)), _pinned(new)))
+    if differences:
+        raise ConfigError(
+            f"{run_dir}: this run was made with another config; name another run.dir or restore:\n  "
+            + "\n  ".join(differences)
+        )
+
+
+def read_manifest(run_dir: Path) -> dict[str, Any]:
+    """manifest.json, or an empty one."""
+    path = run_dir / "manifest.json"
+    return read_json(path) if path.exists() else {"stages": {}}
+
+
+def is_complete(run: Run, stage: str) -> bool:
+    """Whether the stage has finished in this run directory."""
+    return stage in read_manifest(run.dir)["stages"]
+
+
+def complete(run: Run, stage: str, counts: Mapping[str, Any], ledger: Ledger, began: float) -> None:
+    """Record that a stage is complete: its counts, its seconds, and what it cost."""
+    write_json(run.dir / "ledger" / f"{stage}.json", ledger.to_json())
+    total = Ledger()
+    for path in sorted((run.dir / "ledger").glob("*.json")):
+        total = total.merge(Ledger.from_json(read_json(path)))
+    write_json(run.dir / "ledger.json", total.to_json())
+    manifest = read_manifest(run.dir)
+    manifest["stages"][stage] = {"counts": dict(counts), "seconds": round(time.monotonic() - began, 1)}
+    write_json(run.dir / "manifest.json", manifest)
+
+
+def require(run: Run, stage: str, needed_by: str) -> None:
+    """ConfigError unless an earlier stage is complete."""
+    if not is_complete(run, stage):
+        raise ConfigError(f"{needed_by}: needs the stage {stage!r} first; run it, or use the stage 'run'")
+
+
+def _pinned(config: dict[str, Any]) -> dict[str, Any]:
+    return {
+        section: {key: value for key, value in fields.items() if key not in FREE.get(section, set())}
+        for section, fields in config.items()
+    }
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Any:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+    elif old != new:
+        yield f"{path}: was {old!r}, now {new!r}"

@@ -1,0 +1,46 @@
+"""The host edge of sampling: token ids come off the devices once, and become actions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from pivot_jax.data.parsing import ActionFormat, parse_action
+from pivot_jax.records import Action, Tool
+from pivot_jax.rollout.decode import Sampled
+
+
+@dataclass(frozen=True, eq=False)
+class SampledAction:
+    """One sampled action as the policy wrote it: ids (stop token included) and behavior log-probs."""
+
+    ids: NDArray[np.int32]
+    behavior_logprobs: NDArray[np.float32]
+    finished: bool
+
+    def read(self, tokenizer: PreTrainedTokenizerBase, tools: Sequence[Tool], action_format: ActionFormat) -> Action:
+        """The action that these tokens stand for."""
+        text = str(tokenizer.decode(self.ids, skip_special_tokens=False))
+        return parse_action(text, tools, action_format, self.finished)
+
+
+def fetch(sampled: Sampled) -> list[list[SampledAction]]:
+    """Sampled branches as host records, `[N][B]`; the one transfer from device to host of a rollout."""
+    host = jax.device_get(sampled)
+    mask = np.asarray(host.action_mask)
+    return [
+        [
+            SampledAction(
+                ids=host.tokens[n, b][mask[n, b]],
+                behavior_logprobs=host.behavior_logprobs[n, b][mask[n, b]],
+                finished=bool(host.finished[n, b]),
+            )
+            for b in range(mask.shape[1])
+        ]
+        for n in range(mask.shape[0])
+    ]
