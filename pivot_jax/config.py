@@ -156,7 +156,7 @@ class LossSection(Section):
 
 
 class OptimizerSection(Section):
-    """AdamW with a linear warm-up to a constant rate."""
+    """AdamW with a linear warm-up."""
 
     learning_rate: float = Field(2e-4, gt=0)
     warmup_steps: int = Field(5, ge=0)
@@ -164,6 +164,8 @@ class OptimizerSection(Section):
     max_grad_norm: float = Field(1.0, gt=0)
     b1: float = Field(0.9, ge=0, lt=1)
     b2: float = Field(0.95, ge=0, lt=1)
+    decay_steps: int = Field(0, ge=0)
+    """Steps over which the rate falls linearly to zero (0: it stays)."""
 
 
 class TrainSection(Section):
@@ -205,14 +207,21 @@ class PretrainSection(Section):
     """A small base policy from scratch: skills, and agentic episodes with mistakes."""
 
     architecture: Architecture = Architecture()
+    """`vocab_size` is not used: the tokenizer is made from the corpus."""
     steps: int = Field(1200, ge=1)
-    tokens_per_step: int = Field(4096, ge=64)
-    sequence: int = Field(256, ge=16)
-    skill_share: float = Field(0.6, ge=0, le=1)
-    """Share of the tokens that come from the skills."""
+    episodes: int = Field(6000, ge=1)
+    """Distinct agentic episodes a domain."""
+    questions: int = Field(4000, ge=1)
+    """Distinct questions a skill."""
+    sequence: int = Field(192, ge=16)
+    """Tokens that an episode is cut to."""
+    episodes_per_step: int = Field(16, ge=1)
+    questions_per_step: int = Field(64, ge=1)
     error_rates: tuple[float, ...] = (0.0, 0.2, 0.4)
     """Mistake rates of the demonstrating expert; one is drawn for each episode."""
-    optimizer: OptimizerSection = OptimizerSection(learning_rate=2e-3, warmup_steps=50, weight_decay=0.01)
+    optimizer: OptimizerSection = OptimizerSection(
+        learning_rate=2e-3, warmup_steps=50, weight_decay=0.01, decay_steps=1200
+    )
     checkpoint_every: int = Field(200, ge=1)
 
 

@@ -40,7 +40,7 @@ class ToolCall(Record):
         """The arguments as a dict; ValueError if the text is not a JSON object."""
         try:
             value = json.loads(self.arguments)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"arguments of {self.name!r} are not JSON: {error}") from error
         if not isinstance(value, dict):
             raise ValueError(f"arguments of {self.name!r} are a JSON {type(value).__name__}, not an object")

@@ -154,8 +154,8 @@ def trajectory_of_row(row: object) -> Trajectory:
         first = error.errors(include_url=False)[0]
         raise FieldError(_path(first["loc"]), first["msg"].removeprefix("Value error, ")) from error
     messages, user_side = _split_user_side(chat.messages, row["messages"])
-    if not any(message.role == "assistant" for message in messages):
-        raise FieldError("messages", "no assistant message: the trajectory has no turn")
+    if not any(message.role == "assistant" for message in messages[1:]):
+        raise FieldError("messages", "no assistant message after the first message: the trajectory has no turn")
     metadata = dict(chat.model_extra or {})
     if user_side and USER_SIDE in metadata:
         raise FieldError(USER_SIDE, "the row also has calls of the user among its messages; keep one of the two")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -11,6 +9,8 @@ from transformers import PreTrainedTokenizerBase
 from pivot_jax.data.chat_template import template_messages, template_tools
 from pivot_jax.data.failure import RenderError
 from pivot_jax.data.rendered import Rendered, RenderedTurn
+from pivot_jax.data.token_ids import token_ids
+from pivot_jax.data.turn_texts import turn_texts
 from pivot_jax.data.turns import turns
 from pivot_jax.records import Trajectory
 
@@ -26,30 +26,27 @@ def render(trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase) -> Render
         tokenizer: a Hugging Face tokenizer with a chat template.
 
     Raises:
-        RenderError: naming the trajectory and the turn, when a turn has no message before it, the template refuses the
-            messages, the action's text does not follow the state's, or the action has no end-of-turn token.
+        RenderError: naming the trajectory and the turn, when there is no turn, the template refuses the messages, the
+            action's text does not follow the state's, or the action has no end-of-turn token.
     """
     positions = [turn.position for turn in turns(trajectory)]
     if not positions:
-        raise RenderError(trajectory.id, None, "no assistant message, so no turn")
-    if positions[0] == 0:
-        raise RenderError(trajectory.id, 0, "the state is empty; put a system message before the first turn")
-    messages = template_messages(trajectory.messages)
-    tools = template_tools(trajectory.tools)
+        raise RenderError(trajectory.id, None, "no assistant message after the first message, so no turn")
+    messages, tools = template_messages(trajectory.messages), template_tools(trajectory.tools)
     try:
-        states = _texts(tokenizer, [messages[:position] for position in positions], tools, prompt=True)
-        wholes = _texts(tokenizer, [messages[: position + 1] for position in positions], tools, prompt=False)
+        states, wholes = turn_texts(tokenizer, messages, tools, positions)
     except TemplateError as error:
         raise RenderError(trajectory.id, None, f"the chat template fails: {error}") from error
-    state_ids, whole_ids = _ids(tokenizer, states), _ids(tokenizer, wholes)
+    ids = token_ids(tokenizer, [*states, *wholes])
+    ends = [tokenizer.eos_token_id], tokenizer.all_special_ids
     rendered: list[RenderedTurn] = []
-    for index, (state, whole) in enumerate(zip(state_ids, whole_ids, strict=True)):
+    for index, (state, whole) in enumerate(zip(ids[: len(states)], ids[len(states) :], strict=True)):
         action = whole[len(state) :]
         if whole[: len(state)] != state:
             if not wholes[index].startswith(states[index]):
                 raise RenderError(trajectory.id, index, "the rendered action does not follow the rendered state")
-            [action] = _ids(tokenizer, [wholes[index][len(states[index]) :]])
-        length = _length_to_end(action, tokenizer)
+            [action] = token_ids(tokenizer, [wholes[index][len(states[index]) :]])
+        length = _length_to_end(action, *ends)
         if length == 0:
             raise RenderError(trajectory.id, index, "the rendered action has no end-of-turn token")
         turn = RenderedTurn(index, np.asarray(state, dtype=np.int32), np.asarray(action[:length], dtype=np.int32))
@@ -57,26 +54,10 @@ def render(trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase) -> Render
     return Rendered(trajectory_id=trajectory.id, turns=tuple(rendered))
 
 
-def _texts(
-    tokenizer: PreTrainedTokenizerBase,
-    histories: list[list[dict[str, Any]]],
-    tools: list[dict[str, Any]] | None,
-    *,
-    prompt: bool,
-) -> list[str]:
-    rendered = tokenizer.apply_chat_template(histories, tools=tools, add_generation_prompt=prompt, tokenize=False)  # pyright: ignore[reportArgumentType]
-    return [str(text) for text in rendered]
-
-
-def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    # The template writes every special token itself; `verbose` would warn of long trajectories, which are no fault.
-    return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]  # pyright: ignore[reportReturnType]
-
-
-def _length_to_end(action: list[int], tokenizer: PreTrainedTokenizerBase) -> int:
+def _length_to_end(action: list[int], end_of_sequence: list[int], special: list[int]) -> int:
     """Length of the action up to and including its end of turn: the last end-of-sequence token, or for a template that
     ends turns with another token the last special one; 0 if there is neither."""
-    for ends in ([tokenizer.eos_token_id], tokenizer.all_special_ids):
+    for ends in (end_of_sequence, special):
         for length in range(len(action), 0, -1):
             if action[length - 1] in ends:
                 return length

@@ -10,8 +10,13 @@ from pivot_jax.records import Action, Candidate, Trajectory, Turn
 
 
 def turns(trajectory: Trajectory) -> tuple[Turn, ...]:
-    """One turn for each assistant message, in order."""
-    positions = [position for position, message in enumerate(trajectory.messages) if message.role == "assistant"]
+    """One turn for each assistant message that has something before it, in order.
+
+    An assistant message that opens the trajectory (a fixed greeting such as "How can I help you?") is no turn: there is
+    no state to decide from. It is part of the state of every later turn. `index` counts turns, `position` messages.
+    """
+    messages = enumerate(trajectory.messages)
+    positions = [position for position, message in messages if position > 0 and message.role == "assistant"]
     return tuple(
         Turn(trajectory_id=trajectory.id, index=index, position=position) for index, position in enumerate(positions)
     )

@@ -51,3 +51,19 @@ def sampling_cost(arch: Architecture, rows: Sequence[Row], actions: Sequence[Sam
         sampled_tokens=sum(len(action.ids) for action in actions),
         flops=tokens_flops(arch, tokens=prefilled + decoded, attended_keys=keys, logits=logits),
     )
+
+
+def scoring_flops(arch: Architecture, rows: Sequence[Row], actions: Sequence[SampledAction]) -> int:
+    """FLOPs of one forward pass over rows and their sampled actions, each trunk once (log-probs of every action)."""
+    branches = [slot for row in rows for slot in row.branches]
+    lengths = [len(slot.forced) + len(action.ids) for slot, action in zip(branches, actions, strict=True)]
+    keys = sum(causal_keys(len(row.trunk)) for row in rows)
+    keys += sum(causal_keys(length, start=slot.start) for slot, length in zip(branches, lengths, strict=True))
+    tokens = sum(len(row.trunk) for row in rows) + sum(lengths)
+    return tokens_flops(arch, tokens=tokens, attended_keys=keys, logits=sum(len(action.ids) for action in actions))
+
+
+def sequence_flops(arch: Architecture, lengths: Sequence[int], logits: int) -> int:
+    """FLOPs of one forward pass over whole sequences."""
+    keys = sum(causal_keys(length) for length in lengths)
+    return tokens_flops(arch, tokens=sum(lengths), attended_keys=keys, logits=logits)

@@ -23,9 +23,13 @@ class TrainState:
 
 
 def make_optimizer(section: OptimizerSection) -> optax.GradientTransformation:
-    """AdamW after clipping the global gradient norm; linear warm-up to a constant rate."""
-    warmup = max(1, section.warmup_steps)
-    schedule = optax.linear_schedule(section.learning_rate / warmup, section.learning_rate, warmup - 1 or 1)
+    """AdamW after clipping the global gradient norm; the rate warms up linearly, then stays or decays linearly."""
+    rate = section.learning_rate
+    warmup = optax.linear_schedule(0.0, rate, section.warmup_steps + 1)
+    after = (
+        optax.linear_schedule(rate, 0.0, section.decay_steps) if section.decay_steps else optax.constant_schedule(rate)
+    )
+    schedule = optax.join_schedules([lambda step: warmup(step + 1), after], [section.warmup_steps])
     return optax.chain(
         optax.clip_by_global_norm(section.max_grad_norm),
         optax.adamw(schedule, b1=section.b1, b2=section.b2, weight_decay=section.weight_decay),

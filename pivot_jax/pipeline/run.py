@@ -62,8 +62,7 @@ def open_run(config: Config, command: str) -> Run:
     run_dir = Path(config.run.dir)
     pin_config(run_dir, config)
     manifest = read_manifest(run_dir)
-    if "command" not in manifest:
-        write_json(run_dir / "manifest.json", {"command": command, "stages": {}})
+    write_json(run_dir / "manifest.json", {"command": command, **manifest})
     policy_dir = base_policy_dir() if config.policy.path == "base" else Path(config.policy.path)
     if not (policy_dir / "config.json").exists():
         raise ConfigError(f"policy.path: {policy_dir} holds no config.json; it must be a Hugging Face directory")

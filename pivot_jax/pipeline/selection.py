@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from pivot_jax.config import ConfigError, SelectSection
+from pivot_jax.objective.signal import is_mixed, is_pivot
 from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.candidates import load_prepared
 from pivot_jax.pipeline.ledger import Ledger
@@ -26,28 +28,31 @@ PIVOT = "pivot"
 def reasons(rewards: NDArray[np.float32], valid: NDArray[np.bool_], section: SelectSection) -> list[str]:
     """For each candidate `"pivot"`, or why it is none.
 
-    Equality of a group is decided on the raw rewards, never on a float standard deviation.
-
     Args:
         rewards: `[C, K]`.
         valid: `[C, K]`, False where an action could not be judged.
         section: threshold and switches.
     """
-    return [_reason(row[ok], section) for row, ok in zip(rewards, valid, strict=True)]
-
-
-def _reason(rewards: NDArray[np.float32], section: SelectSection) -> str:
     if section.rule == "random":
-        return PIVOT
-    if len(rewards) == 0:
+        return [PIVOT] * len(rewards)
+    kept = is_pivot(
+        jnp.asarray(rewards), jnp.asarray(valid), section.threshold,
+        inclusive=section.inclusive, keep_all_zero=section.keep_all_zero,
+    )  # fmt: skip
+    mixed = is_mixed(jnp.asarray(rewards), jnp.asarray(valid))
+    return [
+        PIVOT if keep else _reason(row[ok], bool(varied))
+        for row, ok, keep, varied in zip(rewards, valid, np.asarray(kept), np.asarray(mixed), strict=True)
+    ]
+
+
+def _reason(judged: NDArray[np.float32], mixed: bool) -> str:
+    """Why a candidate with these judged rewards was dropped."""
+    if len(judged) == 0:
         return "not judged"
-    if (rewards == rewards[0]).all():
-        if rewards[0] == 0 and section.keep_all_zero:
-            return PIVOT
-        return "uniform: all failed" if rewards[0] == 0 else "uniform: all passed" if rewards[0] == 1 else "uniform"
-    mean = float(rewards.mean(dtype=np.float64))
-    easy = mean > section.threshold if section.inclusive else mean >= section.threshold
-    return "too easy: mean at or above the threshold" if easy else PIVOT
+    if mixed:
+        return "too easy: mean not below the threshold"
+    return "uniform: all failed" if judged[0] == 0 else "uniform: all passed" if judged[0] == 1 else "uniform"
 
 
 def select(run: Run, console: Console) -> None:
@@ -96,21 +101,18 @@ def load_pivots(run: Run, points: Sequence[ProfiledPoint]) -> list[ProfiledPoint
 
 def summary(rewards: NDArray[np.float32], valid: NDArray[np.bool_], decided: Sequence[str]) -> dict[str, Any]:
     """Counts of one set of candidates; a candidate is mixed when its judged rewards differ."""
-    groups = [row[ok] for row, ok in zip(rewards, valid, strict=True)]
-    mixed = sum(len(group) > 0 and bool((group != group[0]).any()) for group in groups)
+    mixed = int(np.asarray(is_mixed(jnp.asarray(rewards), jnp.asarray(valid))).sum())
     return {
-        "candidates": len(groups),
+        "candidates": len(rewards),
         "kept": sum(reason == PIVOT for reason in decided),
         "by_reason": dict(sorted(Counter(decided).items())),
-        "mixed_fraction": mixed / max(1, len(groups)),
-        "uninformative_fraction": 1 - mixed / max(1, len(groups)),
+        "mixed_fraction": mixed / max(1, len(rewards)),
+        "uninformative_fraction": 1 - mixed / max(1, len(rewards)),
     }
 
 
 def _pass_rates(rewards: NDArray[np.float32], valid: NDArray[np.bool_]) -> list[float | None]:
-    return [
-        float(row[ok].mean(dtype=np.float64)) if ok.any() else None for row, ok in zip(rewards, valid, strict=True)
-    ]
+    return [float(row[ok].mean(dtype=np.float64)) if ok.any() else None for row, ok in zip(rewards, valid, strict=True)]
 
 
 def _by_domain(points: Sequence[ProfiledPoint]) -> dict[str, list[int]]:

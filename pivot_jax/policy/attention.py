@@ -16,7 +16,7 @@ MASKED = -1e30
 
 
 def rope(
-    x: Float[Array, "... heads head_dim"], positions: Int[Array, "..."], theta: float
+    x: Float[Array, "... heads head_dim"], positions: Int[Array, ...], theta: float
 ) -> Float[Array, "... heads head_dim"]:
     """Rotary position embedding, halves convention (as in Qwen3): x rotated by `positions` angles.
 

@@ -38,14 +38,14 @@ class KeyValues:
 
 @struct.dataclass
 class Hidden:
-    """Final hidden states, normed: trunk `[N, S, D]`; branch `[N, B, T, D]` (None without branches)."""
+    """Final hidden states, normed; `branch` is None without branches, `trunk_cache` unless it was asked for."""
 
     trunk: Float[Array, "N S D"]
     branch: Float[Array, "N B T D"] | None
-    trunk_cache: KeyValues
+    trunk_cache: KeyValues | None
 
 
-def rms_norm(x: Float[Array, "... D"], scale: Float[Array, "D"], eps: float) -> Float[Array, "... D"]:
+def rms_norm(x: Float[Array, "... D"], scale: Float[Array, " D"], eps: float) -> Float[Array, "... D"]:
     """x / sqrt(mean(x²) + eps) · scale, the mean in float32."""
     wide = x.astype(jnp.float32)
     normed = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + eps)
@@ -63,13 +63,15 @@ def gather_block(block: Block[jax.Array], arch: Architecture, rules: Rules) -> B
     )
 
 
-def embed(params: Parameters[jax.Array], tokens: Int[Array, "..."], arch: Architecture, rules: Rules) -> jax.Array:
+def embed(params: Parameters[jax.Array], tokens: Int[Array, ...], arch: Architecture, rules: Rules) -> jax.Array:
     """Token embeddings `[..., D]` in the compute dtype."""
     table = jax.reshard(params.embedding.astype(arch.dtype), rules.computed("vocab_in", "embed"))
     return table.at[tokens].get(out_sharding=rules.computed(*_axes(tokens.ndim), "embed"))
 
 
-def unembed(params: Parameters[jax.Array], hidden: Float[Array, "... D"], arch: Architecture, rules: Rules) -> jax.Array:
+def unembed(
+    params: Parameters[jax.Array], hidden: Float[Array, "... D"], arch: Architecture, rules: Rules
+) -> jax.Array:
     """Logits `[..., V]` in float32."""
     if params.unembedding is None:
         # gathered whole before it is split by vocabulary: the two layouts share no dimension
@@ -82,7 +84,7 @@ def unembed(params: Parameters[jax.Array], hidden: Float[Array, "... D"], arch: 
 
 
 def attention_inputs(
-    block: Block[jax.Array], x: Float[Array, "... D"], positions: Int[Array, "..."], arch: Architecture, rules: Rules
+    block: Block[jax.Array], x: Float[Array, "... D"], positions: Int[Array, ...], arch: Architecture, rules: Rules
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Queries `[..., M, G, H]`, keys and values `[..., M, H]` of normed inputs, q/k-normed and rotated."""
     axes = _axes(x.ndim - 1)

@@ -12,7 +12,7 @@ from pivot_jax.policy.mesh import Rules
 from pivot_jax.policy.spec import Parameters
 
 
-def chosen_logprobs(logits: Float[Array, "... V"], tokens: Int[Array, "..."]) -> Float[Array, "..."]:
+def chosen_logprobs(logits: Float[Array, "... V"], tokens: Int[Array, ...]) -> Float[Array, ...]:
     """log softmax(logits)[token], in float32."""
     logits = logits.astype(jnp.float32)
     # a one-hot product, not a gather: it partitions over a vocabulary that is split across devices
@@ -39,5 +39,5 @@ def trunk_logprobs(
     return _shifted(chosen_logprobs(logits, trunks[:, 1:]))
 
 
-def _shifted(logprobs: Float[Array, "... n"]) -> Float[Array, "... n+1"]:
+def _shifted(logprobs: Float[Array, "... n"]) -> Float[Array, "... m"]:
     return jnp.pad(logprobs, [(0, 0)] * (logprobs.ndim - 1) + [(1, 0)])

@@ -16,6 +16,7 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 MESH_AXES = ("data", "fsdp", "expert", "tensor")
 
 MeshAxes = tuple[str, ...]
+AnyMesh = jax.sharding.Mesh | AbstractMesh
 
 # logical axis → (mesh axes while stored, mesh axes while computed on). Parameters are stored sharded over fsdp and
 # gathered for the matmul; a norm's scale is small and stays whole, and the input embedding is not split by vocabulary
@@ -95,7 +96,7 @@ def abstract_mesh(data: int, fsdp: int, expert: int, tensor: int) -> AbstractMes
     return AbstractMesh((data, fsdp, expert, tensor), MESH_AXES, axis_types=(AxisType.Explicit,) * 4)
 
 
-def batch_multiple(mesh: jax.sharding.Mesh | AbstractMesh, rules: Rules) -> int:
+def batch_multiple(mesh: AnyMesh, rules: Rules) -> int:
     """What the number of trunks in a batch must be a multiple of on this mesh."""
     part = rules.computed("batch")[0]
     names = () if part is None else (part,) if isinstance(part, str) else part

@@ -13,8 +13,8 @@ from pivot_jax.policy.mesh import Rules
 from pivot_jax.policy.spec import Parameters
 
 
-def separate_sequences(trunks: Int[Array, "N S"], branches: Branches) -> Int[Array, "N B S+T"]:
-    """Each trunk[:start] + branch as a sequence of its own, padded on the right with token 0."""
+def separate_sequences(trunks: Int[Array, "N S"], branches: Branches) -> Int[Array, "N B Z"]:
+    """Each trunk[:start] + branch as a sequence of its own (Z = S + T), padded on the right with token 0."""
     N, B, T = branches.tokens.shape
     S = trunks.shape[1]
     place = jnp.broadcast_to(jnp.arange(S + T)[None, None], (N, B, S + T))
@@ -30,7 +30,7 @@ def separate_logprobs(
     params: Parameters[jax.Array], trunks: Int[Array, "N S"], branches: Branches, arch: Architecture, rules: Rules
 ) -> Float[Array, "N B T"]:
     """As `branch_logprobs`, computed with no sharing: B forward passes over each trunk."""
-    N, B, T = branches.tokens.shape
+    _, B, T = branches.tokens.shape
     sequences = separate_sequences(trunks, branches)
     by_branch = [trunk_logprobs(params, sequences[:, b], arch, rules) for b in range(B)]
     logprobs = jnp.stack(by_branch, axis=1)

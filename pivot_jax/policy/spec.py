@@ -12,7 +12,7 @@ from flax import struct
 from jax.sharding import NamedSharding
 
 from pivot_jax.config import Architecture
-from pivot_jax.policy.mesh import Rules
+from pivot_jax.policy.mesh import AnyMesh, Rules
 
 Leaf = TypeVar("Leaf")
 
@@ -88,12 +88,12 @@ def map_specs(function, arch: Architecture) -> Parameters[Any]:
     return jax.tree.map(function, parameter_specs(arch), is_leaf=lambda leaf: isinstance(leaf, ParamSpec))
 
 
-def shardings(arch: Architecture, mesh: jax.sharding.Mesh, rules: Rules) -> Parameters[NamedSharding]:
+def shardings(arch: Architecture, mesh: AnyMesh, rules: Rules) -> Parameters[NamedSharding]:
     """Where each parameter is stored."""
     return map_specs(lambda spec: NamedSharding(mesh, rules.stored(*spec.axes)), arch)
 
 
-def restore_targets(arch: Architecture, mesh: jax.sharding.Mesh, rules: Rules) -> Parameters[jax.ShapeDtypeStruct]:
+def restore_targets(arch: Architecture, mesh: AnyMesh, rules: Rules) -> Parameters[jax.ShapeDtypeStruct]:
     """Shapes, dtypes and shardings to restore a checkpoint into; float32, the master weights."""
 
     def target(spec: ParamSpec) -> jax.ShapeDtypeStruct:

@@ -163,9 +163,7 @@ def _open_tensors(directory: Path) -> dict[str, Callable[[], np.ndarray]]:
     return tensors
 
 
-def _hf_tensors(
-    params: Parameters[jax.Array], arch: Architecture, dtype: np.dtype
-) -> Iterator[tuple[str, np.ndarray]]:
+def _hf_tensors(params: Parameters[jax.Array], arch: Architecture, dtype: np.dtype) -> Iterator[tuple[str, np.ndarray]]:
     for entry, leaf in zip(layout_leaves(hf_layout(arch)), jax.tree.leaves(params), strict=True):
         array = np.asarray(jax.device_get(leaf))
         for name, part in zip(entry.names, array if entry.stacked else [array], strict=True):

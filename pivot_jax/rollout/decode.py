@@ -84,6 +84,7 @@ def sample_branches(
     N, B, F = points.forced.shape
     T = F + settings.max_new_tokens
     trunk_cache = forward(params, points.trunks, None, arch, rules, keep_cache=True).trunk_cache
+    assert trunk_cache is not None
     flat = rules.computed("batch", "branch", "seq")
     tokens = jax.reshard(jnp.pad(points.forced, ((0, 0), (0, 0), (0, T - F))), flat)
     cache_axes = ("layers", "batch", "branch", "seq", "kv_heads", "head_dim")

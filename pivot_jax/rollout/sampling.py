@@ -31,9 +31,7 @@ def sampling_logits(logits: Float[Array, "... V"], settings: SamplingSection) ->
     return logits
 
 
-def sample_token(
-    key: Key[Array, ""], logits: Float[Array, "V"]
-) -> tuple[Int[Array, ""], Float[Array, ""]]:
+def sample_token(key: Key[Array, ""], logits: Float[Array, " V"]) -> tuple[Int[Array, ""], Float[Array, ""]]:
     """One token from softmax(logits) and its log-probability under exactly that distribution."""
     token = jax.random.categorical(key, logits)
     return token.astype(jnp.int32), jax.nn.log_softmax(logits)[token]

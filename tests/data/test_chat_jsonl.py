@@ -68,9 +68,10 @@ def test_a_row_becomes_the_trajectory_the_agent_saw(tmp_path: Path) -> None:
 
 
 def test_only_id_task_and_messages_are_needed(tmp_path: Path) -> None:
-    row = {"id": "a", "task_id": "t", "messages": [{"role": "assistant", "content": "hello"}]}
+    row = {"id": "a", "task_id": "t", "messages": [{"role": r, "content": r} for r in ("user", "assistant")]}
     [trajectory] = read_trajectories(write_rows(tmp_path / "rows.jsonl", row))
-    assert trajectory == Trajectory(id="a", task_id="t", messages=(Message(role="assistant", content="hello"),))
+    said = (Message(role="user", content="user"), Message(role="assistant", content="assistant"))
+    assert trajectory == Trajectory(id="a", task_id="t", messages=said)
 
 
 FAULTS = {
@@ -146,9 +147,10 @@ def test_a_row_that_is_not_an_object(tmp_path: Path) -> None:
         list(read_trajectories(write_rows(tmp_path / "rows.jsonl", [1])))
 
 
-def test_no_assistant_message(tmp_path: Path) -> None:
-    row = ROW | {"messages": [{"role": "user", "content": "hello"}]}
-    with pytest.raises(DataError, match="field messages: no assistant message"):
+@pytest.mark.parametrize("roles", [("user",), ("assistant",), ("assistant", "user")])
+def test_no_turn(roles: tuple[str, ...], tmp_path: Path) -> None:
+    row = ROW | {"messages": [{"role": role, "content": "hello"} for role in roles]}
+    with pytest.raises(DataError, match="field messages: no assistant message after the first message"):
         list(read_trajectories(write_rows(tmp_path / "rows.jsonl", row)))
 
 

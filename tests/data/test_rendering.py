@@ -12,6 +12,7 @@ from pivot_jax.data.rendering import render
 from pivot_jax.records import Action, Message, Trajectory
 from tests.data.chatml import chatml_tokenizer
 from tests.data.episodes import thinking_episode
+from tests.data.plain_rendering import plain_states_and_wholes
 
 
 def test_actions_are_what_the_policy_would_have_sampled(
@@ -90,6 +91,33 @@ def test_a_template_that_strips_reasoning_gives_a_sequence_for_each_stretch() ->
         assert sequence.ids[sequence.action_mask].tolist() == [*stretch[0].action_ids, *stretch[1].action_ids]
 
 
+def test_an_opening_greeting_is_state_and_no_turn(shop: Trajectory, small_tokenizer: PreTrainedTokenizerFast) -> None:
+    greeting = Message(role="assistant", content="buy tea")
+    greeted = shop.model_copy(update={"messages": (greeting, *shop.messages)})
+    plain, opened = render(shop, small_tokenizer), render(greeted, small_tokenizer)
+    opening = small_tokenizer("<|assistant|> buy tea<|end|>")["input_ids"]
+    assert [turn.index for turn in opened.turns] == [0, 1, 2]
+    for turn, before in zip(opened.turns, plain.turns, strict=True):
+        assert turn.state_ids.tolist() == [*opening, *before.state_ids.tolist()]
+        assert turn.action_ids.tolist() == before.action_ids.tolist()
+    assert opened.prefix_preserving
+    assert not opened.action_mask[: len(opening)].any()
+
+
+@pytest.mark.parametrize("keep_reasoning", [None, True, False])
+def test_rendering_equals_every_history_by_itself(
+    keep_reasoning: bool | None, shop: Trajectory, small_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    tokenizer = small_tokenizer if keep_reasoning is None else chatml_tokenizer(keep_reasoning=keep_reasoning)
+    for trajectory in (shop, thinking_episode(2)):
+        expected = plain_states_and_wholes(trajectory, tokenizer)
+        for turn, (state, whole) in zip(render(trajectory, tokenizer).turns, expected, strict=True):
+            assert turn.state_ids.tolist() == state
+            action = whole[len(state) :]
+            assert turn.action_ids.tolist() == action[: len(turn.action_ids)]
+            assert tokenizer.eos_token_id not in action[len(turn.action_ids) :]
+
+
 def test_a_token_across_the_border_leaves_the_action_by_itself() -> None:
     tokenizer = chatml_tokenizer(keep_reasoning=True, merge_newlines=True)
     messages = (Message(role="user", content="hi"), Message(role="assistant", content="\nyes"))
@@ -126,8 +154,9 @@ ANSWERED = Action.say("hello").message()
 
 
 def test_what_cannot_be_rendered_is_named() -> None:
-    assert refused(small(ASKED)).turn is None
-    assert "system message" in refused(small(ANSWERED)).reason
+    for trajectory in (small(ASKED), small(ANSWERED), small(ANSWERED, ASKED)):
+        error = refused(trajectory)
+        assert (error.turn, "so no turn" in error.reason) == (None, True)
     diverging = "{% if add_generation_prompt %}<|im_start|>ask{% else %}<|im_start|>say<|im_end|>{% endif %}"
     error = refused(small(ASKED, ANSWERED), diverging)
     assert (error.turn, "does not follow" in error.reason) == (0, True)

@@ -16,6 +16,16 @@ def test_one_turn_for_each_assistant_message(shop: Trajectory) -> None:
     assert {turn.trajectory_id for turn in turns(shop)} == {"shop/1"}
 
 
+def test_an_opening_greeting_is_no_turn_but_part_of_every_state(shop: Trajectory) -> None:
+    greeting = Message(role="assistant", content="How can I help?")
+    greeted = shop.model_copy(update={"messages": (greeting, *shop.messages)})
+    assert [(turn.index, turn.position) for turn in turns(greeted)] == [(0, 3), (1, 5), (2, 8)]
+    for candidate, plain in zip(candidates(greeted), candidates(shop), strict=True):
+        assert candidate.state == (greeting, *plain.state)
+        assert (candidate.id, candidate.expert) == (plain.id, plain.expert)
+    assert turns(shop.model_copy(update={"messages": (greeting,)})) == ()
+
+
 def test_a_candidate_is_everything_before_the_turn_and_its_action(shop: Trajectory) -> None:
     found = candidates(shop)
     assert [candidate.id for candidate in found] == ["shop/1#0", "shop/1#1", "shop/1#2"]

@@ -13,7 +13,20 @@ Case = tuple[FileSystem, str]
 
 FOLDERS = ("docs", "logs", "old", "docs/deep")
 FILES = ("docs/a.txt", "docs/deep/b.txt", "logs/app.log", "c.txt", "logs/n.txt")
-LINES = ("error disk", "warn user", "Error net", "info", "10 x", "9 x", "2 disk", "-3 y", "warn user", "", "a:b:c", "b  c")
+LINES = (
+    "error disk",
+    "warn user",
+    "Error net",
+    "info",
+    "10 x",
+    "9 x",
+    "2 disk",
+    "-3 y",
+    "warn user",
+    "",
+    "a:b:c",
+    "b  c",
+)
 WORDS = ("error", "disk", "user", "^warn", "'x$'", "zzz", "a.b", "o")
 WIDE_LIMITS = sandbox.Limits(seconds=120, cpu_seconds=60, processes=512)
 
@@ -30,9 +43,7 @@ done
 def random_tree(rng: random.Random) -> FileSystem:
     """A small tree: some of the files, each with 0 to 6 lines, some with equal content."""
     files = {
-        path: "".join(f"{rng.choice(LINES)}\n" for _ in range(rng.randrange(7)))
-        for path in FILES
-        if rng.random() < 0.8
+        path: "".join(f"{rng.choice(LINES)}\n" for _ in range(rng.randrange(7))) for path in FILES if rng.random() < 0.8
     }
     return FileSystem.of(files, [folder for folder in FOLDERS if rng.random() < 0.8])
 
@@ -66,49 +77,55 @@ def _reader(rng: random.Random, low: int) -> str:
     """A command that reads files, or stdin when it is given none."""
     files = _paths(rng, low, 2)
     word = rng.choice(WORDS)
-    return rng.choice((
-        f"cat {files}",
-        f"grep {_options(rng, '-c', '-v', '-i', '-l')}{word} {files}",
-        f"grep {word} {files} {_options(rng, '-c', '-l')}",
-        f"sort {_options(rng, '-r', '-n', '-u')}{files}",
-        f"uniq {_options(rng, '-c')}{_path(rng) if low else ''}",
-        f"wc {_options(rng, '-l', '-w', '-c')}{files}",
-        f"head -n {rng.randrange(4)} {files}",
-        f"tail -n {rng.randrange(4)} {files}",
-        f"head -{rng.randrange(4)} {_path(rng) if low else ''}",
-        f"cut -d {rng.choice((':', chr(39) + ' ' + chr(39)))} -f {rng.choice(('1', '2', '1,3', '2-3'))} {files}",
-    )).strip()
+    return rng.choice(
+        (
+            f"cat {files}",
+            f"grep {_options(rng, '-c', '-v', '-i', '-l')}{word} {files}",
+            f"grep {word} {files} {_options(rng, '-c', '-l')}",
+            f"sort {_options(rng, '-r', '-n', '-u')}{files}",
+            f"uniq {_options(rng, '-c')}{_path(rng) if low else ''}",
+            f"wc {_options(rng, '-l', '-w', '-c')}{files}",
+            f"head -n {rng.randrange(4)} {files}",
+            f"tail -n {rng.randrange(4)} {files}",
+            f"head -{rng.randrange(4)} {_path(rng) if low else ''}",
+            f"cut -d {rng.choice((':', chr(39) + ' ' + chr(39)))} -f {rng.choice(('1', '2', '1,3', '2-3'))} {files}",
+        )
+    ).strip()
 
 
 def _changer(rng: random.Random) -> str:
     target = "." if rng.random() < 0.1 else _path(rng, new=0.5)
     # A directory is never copied into itself: the real cp then leaves half a copy, the virtual one none.
     source, *places = rng.sample(("logs", "old", "docs/deep", "docs/a.txt", "c.txt", "nope"), 3)
-    return rng.choice((
-        f"mv {_path(rng)} {target}",
-        f"mv {_path(rng)} {_path(rng)} {target}",
-        f"cp {_path(rng)} {target}",
-        f"cp {_path(rng)} {_path(rng)} {target}",
-        f"cp -r {source} {rng.choice((*places, 'docs', 'docs/fresh', 'fresh'))}",
-        f"cp -r {source} {places[0]} {rng.choice((places[1], 'docs'))}",
-        f"rm {_options(rng, '-r', '-f')}{_paths(rng, 1, 2)}",
-        f"mkdir {_options(rng, '-p')}{target}",
-        f"mkdir -p {target}/more/deep",
-        f"touch {target}",
-        f"echo {rng.choice(LINES) or 'word'} > {target}",
-        f"echo 'some words' >> {target}",
-        f"> {target}",
-    ))
+    return rng.choice(
+        (
+            f"mv {_path(rng)} {target}",
+            f"mv {_path(rng)} {_path(rng)} {target}",
+            f"cp {_path(rng)} {target}",
+            f"cp {_path(rng)} {_path(rng)} {target}",
+            f"cp -r {source} {rng.choice((*places, 'docs', 'docs/fresh', 'fresh'))}",
+            f"cp -r {source} {places[0]} {rng.choice((places[1], 'docs'))}",
+            f"rm {_options(rng, '-r', '-f')}{_paths(rng, 1, 2)}",
+            f"mkdir {_options(rng, '-p')}{target}",
+            f"mkdir -p {target}/more/deep",
+            f"touch {target}",
+            f"echo {rng.choice(LINES) or 'word'} > {target}",
+            f"echo 'some words' >> {target}",
+            f"> {target}",
+        )
+    )
 
 
 def _lister(rng: random.Random) -> str:
     test = rng.choice(("", "-type f", "-type d", "-name a.txt", "-name '*.txt'", "-name '?.txt' -type f", "-name docs"))
-    return rng.choice((
-        f"ls {_options(rng, '-R')}{_paths(rng, 0, 2)}",
-        f"find {_paths(rng, 0, 2)} {test} | sort",
-        f"find {_paths(rng, 0, 1)} {test} | wc -l",
-        f"grep -r {_options(rng, '-l', '-c', '-i')}{rng.choice(WORDS)} {_paths(rng, 0, 2)} | sort",
-    )).strip()
+    return rng.choice(
+        (
+            f"ls {_options(rng, '-R')}{_paths(rng, 0, 2)}",
+            f"find {_paths(rng, 0, 2)} {test} | sort",
+            f"find {_paths(rng, 0, 1)} {test} | wc -l",
+            f"grep -r {_options(rng, '-l', '-c', '-i')}{rng.choice(WORDS)} {_paths(rng, 0, 2)} | sort",
+        )
+    ).strip()
 
 
 def _pipeline(rng: random.Random) -> str:

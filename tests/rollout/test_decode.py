@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -44,7 +46,7 @@ def sample(mesh, params, host, settings=SamplingSection(max_new_tokens=NEW), see
     with jax.set_mesh(mesh):
         key = jax.random.key(seed)
         out = sample_branches(params, on_mesh(host, mesh), key, settings=settings, stop=STOP, arch=DENSE, rules=RULES)
-    return jax.tree.map(np.asarray, out)
+    return SimpleNamespace(**{name: np.asarray(array) for name, array in vars(out).items()})
 
 
 def test_shape_of_an_action():

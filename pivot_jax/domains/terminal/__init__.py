@@ -10,6 +10,9 @@ from pivot_jax.domains.terminal.tasks import Knobs
 __all__ = ["TEMPLATES", "Knobs", "Terminal", "reset"]
 
 
-def reset(seed: int, knobs: Knobs = Knobs()) -> Terminal:
+_DEFAULT_KNOBS = Knobs()
+
+
+def reset(seed: int, knobs: Knobs = _DEFAULT_KNOBS) -> Terminal:
     """A fresh environment with the task of this seed: the same for ever."""
     return Terminal(draw_task(seed, knobs))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pivot_jax.domains.environment import MAX_TURNS
 from pivot_jax.domains.terminal.progress import Agenda, Progress, agenda, begin, shown
 from pivot_jax.domains.terminal.suggestions import bad_commands, good_commands, wrong_answer
 from pivot_jax.domains.terminal.tasks import Task
@@ -11,7 +10,9 @@ from pivot_jax.records import Action, Message, Tool, ToolCall
 MAX_CALLS = 4
 """Tool calls of one turn that are executed; more are answered with an error."""
 
-_SYSTEM = "terminal\nuse bash to look first then find the file and change it . check new files and submit the answer or done"
+_SYSTEM = (
+    "terminal\nuse bash to look first then find the file and change it . check new files and submit the answer or done"
+)
 _REMINDER = "use bash or submit"
 
 
@@ -46,25 +47,22 @@ class Terminal:
         self.task = task
         self._progress: Progress = begin(task)
         self._submitted: str | None = None
-        self._turns = 0
 
     @property
     def done(self) -> bool:
-        return self._submitted is not None or self._turns >= MAX_TURNS
+        return self._submitted is not None
 
     def opening(self) -> tuple[Message, ...]:
         return Message(role="system", content=_SYSTEM), Message(role="user", content=self.task.request)
 
     def step(self, action: Action) -> tuple[Message, ...]:
-        self._turns += 1
         if not action.tool_calls:
             return (Message(role="user", content=_REMINDER),)
         return tuple([self._answer(call, number) for number, call in enumerate(action.tool_calls)])
 
     def clone(self) -> Terminal:
         copy = Terminal.__new__(Terminal)
-        copy.task, copy._progress = self.task, self._progress
-        copy._submitted, copy._turns = self._submitted, self._turns
+        copy.task, copy._progress, copy._submitted = self.task, self._progress, self._submitted
         return copy
 
     def demonstrations(self) -> tuple[Action, ...]:
@@ -80,7 +78,9 @@ class Terminal:
         left = self._left()
         if left is None:
             # After damage the careless go on as if nothing had happened.
-            return () if self.done else (Action.call("submit", answer=self.task.answer), Action.call("bash", command="ls"))
+            return (
+                () if self.done else (Action.call("submit", answer=self.task.answer), Action.call("bash", command="ls"))
+            )
         commands = bad_commands(self.task, self._progress, left)
         answer = wrong_answer(self.task, left)
         return (*(Action.call("bash", command=command) for command in commands), Action.call("submit", answer=answer))

@@ -35,7 +35,7 @@ class FileSystem:
             parts = path.split("/")
             for depth in range(1, len(parts)):
                 entries["/".join(parts[:depth])] = None
-            entries[path] = files[path] if path in files else None
+            entries[path] = files.get(path)
         return cls(entries)
 
     def is_file(self, path: str) -> bool:

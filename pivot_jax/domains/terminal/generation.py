@@ -11,10 +11,11 @@ from pivot_jax.domains.terminal.process import lines, unlines
 from pivot_jax.domains.terminal.tasks import Asked, Effect, Knobs, Source, Task
 
 NAMES = (
-    "app.log", "web.log", "sys.log", "notes.txt", "plan.txt", "todo.txt", "users.txt", "hosts.txt", "items.txt", "jobs.txt"
+    "app.log", "web.log", "sys.log", "notes.txt", "plan.txt",
+    "todo.txt", "users.txt", "hosts.txt", "items.txt", "jobs.txt",
 )  # fmt: skip
 NEW_NAMES = ("out.txt", "list.txt", "new.txt", "top.txt")
-DIRECTORIES = ("docs", "logs", "data", "src", "old")
+DIRECTORIES: tuple[str, ...] = ("docs", "logs", "data", "src", "old")
 TAGS = ("error", "warn", "info", "debug", "start", "stop")
 WORDS = (
     "disk", "cpu", "net", "user", "root", "login", "read", "write", "full", "slow", "open", "close",
@@ -190,6 +191,10 @@ def _source(rng: random.Random, start: FileSystem, path: str, folders: list[str]
 
 
 def _asked(kind: str, owner: int, word: str, source: Source, start: FileSystem) -> Asked:
+    if kind == "where":
+        return Asked(
+            kind, owner, word, tuple(world for world in source.worlds if world.entries.get(source.path) is None)
+        )
     alternatives = QUESTIONS[kind].alternatives(lines(source.text), word)
     return Asked(kind, owner, word, tuple(start.write(source.path, unlines(rows)) for rows in alternatives))
 

@@ -101,22 +101,19 @@ PLACEMENTS: dict[str, str] = {
 
 def _flips(rows: list[str], word: str) -> list[list[str]]:
     """The rows with one more row that has the word, and with any one of them changed as to having it."""
-    changed = [
-        [*rows[:i], "other" if word in row else f"{word} other", *rows[i + 1 :]] for i, row in enumerate(rows)
-    ]
+    changed = [[*rows[:i], "other" if word in row else f"{word} other", *rows[i + 1 :]] for i, row in enumerate(rows)]
     return [*changed, [*rows, f"{word} other"]]
 
 
 def _insertions(rows: list[str], word: str) -> list[list[str]]:
-    """The rows with one more row, in any place."""
-    return [[*rows[:i], "other", *rows[i:]] for i in range(len(rows) + 1)]
+    """The rows with one more row, in any place, and with the first row split, which keeps the count of words."""
+    inserted = [[*rows[:i], "other", *rows[i:]] for i in range(len(rows) + 1)]
+    return [*inserted, [*rows[0].split(" ", 1), *rows[1:]]]
 
 
 def _firsts(rows: list[str], word: str) -> list[list[str]]:
     """The rows with another first row: a new one, or any of the rows exchanged with it."""
-    swaps = [
-        [rows[i], *rows[1:i], rows[0], *rows[i + 1 :]] for i in range(1, len(rows)) if rows[i] != rows[0]
-    ]
+    swaps = [[rows[i], *rows[1:i], rows[0], *rows[i + 1 :]] for i in range(1, len(rows)) if rows[i] != rows[0]]
     return [["other", *rows[1:]], *swaps]
 
 

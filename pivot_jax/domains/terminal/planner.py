@@ -3,7 +3,8 @@
 It looks at the tree alone, never at how it came about, so any command that has the right effect counts. Damage that
 cannot be undone is: a text that is still needed and stands nowhere any more; a directory of the start that is gone;
 a directory where a file belongs or the reverse; two needed files in each other's place. An extra file or directory
-is not damage as long as it can be removed: it costs one turn.
+is not damage as long as it can be removed: it costs one turn. So does a wrong text under a new file's name, which the
+right command may overwrite at once.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ def plan_changes(task: Task, tree: FileSystem) -> tuple[Change, ...] | None:
         if folder and folder not in entries:
             plan.append(Change("make", "", folder))
             entries[folder] = None
+        if entries.get(change.target) is not None and change.target not in task.start.entries:
+            plan.append(Change("remove", "", change.target))
         plan.append(change)
         entries[change.target] = _text_after(entries, change)
         if change.kind == "move":
@@ -67,7 +70,11 @@ def _place(task: Task, entries: dict[str, str | None], missing: list[str], path:
     derived = next((e for e in task.effects if e.target == path and (e.kind in TRANSFORMS or e.kind == "append")), None)
     held = entries.get(path)
     appending = derived is not None and derived.kind == "append"
-    if held is not None and not (derived is not None and held == derived.base) and _needed(task, entries, missing, path):
+    if (
+        held is not None
+        and not (derived is not None and held == derived.base)
+        and _needed(task, entries, missing, path)
+    ):
         return None
     source = _spare(goal, entries, goal[path])
     if source is not None:

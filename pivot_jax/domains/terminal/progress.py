@@ -54,7 +54,11 @@ class Progress:
         advanced = Progress(
             tree=result.tree,
             look=_consistent(self.look, command, seen),
-            located=tuple([_consistent(worlds, command, seen) for worlds in self.located]),
+            # A world that has become the real tree no longer differs in where the file is.
+            located=tuple(
+                tuple(world for world in _consistent(worlds, command, seen) if world != result.tree)
+                for worlds in self.located
+            ),
             answered=_consistent(self.answered, command, seen),
             unchecked=self.unchecked,
         )
@@ -109,8 +113,8 @@ class Agenda:
 def agenda(task: Task, progress: Progress) -> Agenda | None:
     """What is left to do; None when the task can no longer be solved.
 
-    Looking around is left to do only as long as nothing was found or changed; a file must be found only as long as
-    it is to be used.
+    Looking around is left to do only as long as no file was found and no change made; a file must be found only as
+    long as it is to be used.
     """
     tree = progress.tree
     changes = plan_changes(task, tree)
@@ -119,20 +123,17 @@ def agenda(task: Task, progress: Progress) -> Agenda | None:
     used = {tree.entries.get(change.source or change.target) for change in changes}
     wanted = [index for index, source in enumerate(task.sources) if source.text in used]
     inspect = False
-    if task.asked is not None:
-        where = task.asked.kind == "where"
-        inspect = bool(progress.answered)
-        if inspect or (where and progress.located[task.asked.source]):
-            wanted.append(task.asked.source)
-            unknown = progress.located[task.asked.source] if where else progress.answered
-            text = task.sources[task.asked.source].text
-            # Equal trees give equal outputs for ever: what is unknown now stays unknown.
-            if tree in unknown or not any(held == text for held in tree.entries.values()):
-                return None
+    if task.asked is not None and progress.answered:
+        inspect = task.asked.kind != "where"
+        wanted.append(task.asked.source)
+        text = task.sources[task.asked.source].text
+        # Equal trees give equal outputs for ever: what is unknown now stays unknown.
+        if tree in progress.answered or not any(held == text for held in tree.entries.values()):
+            return None
     locate = tuple(sorted({index for index in wanted if progress.located[index]}))
-    untouched = tree is task.start and all(progress.located)
+    begun = not all(progress.located) or any(is_done(task, tree, effect) for effect in task.effects)
     return Agenda(
-        look=bool(progress.look) and untouched,
+        look=bool(progress.look) and not begun,
         locate=locate,
         inspect=inspect,
         changes=changes,

@@ -158,18 +158,19 @@ def _unpack(archive: bytes, code: int, before: FileSystem, limits: Limits) -> Re
 _KILLED = (128 + signal.SIGKILL, 128 + signal.SIGXCPU, 128 + signal.SIGXFSZ)
 _SHORT = (
     ("No such file", "no such file"),
-    ("not a directory", "not a directory"),
     ("Not a directory", "not a directory"),
-    ("Is a directory", "is a directory"),
-    ("directory", "is a directory"),
+    ("not a directory", "not a directory"),
     ("exists", "file exists"),
     ("not empty", "file exists"),
     ("same file", "same file"),
+    ("itself", "same file"),
+    ("directory", "is a directory"),
     ("command not found", "unknown command"),
     ("missing", "missing operand"),
     ("syntax error", "bad syntax"),
     ("option", "bad option"),
 )
+"""What the tools say, and the virtual shell's words for it; the first that fits."""
 
 
 def _in_short(stderr: str, code: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pivot_jax.domains.terminal.filesystem import name, parent
+from pivot_jax.domains.terminal.filesystem import FileSystem, name, parent
 from pivot_jax.domains.terminal.goals import APPEND_COMMANDS, APPEND_SLIPS, QUESTIONS, TRANSFORMS
 from pivot_jax.domains.terminal.planner import Change, is_done
 from pivot_jax.domains.terminal.progress import Agenda, Progress
@@ -26,9 +26,9 @@ def good_commands(task: Task, progress: Progress, left: Agenda) -> tuple[str, ..
     if left.inspect and task.asked is not None and task.asked.source == source:
         return tuple(_fill(task, progress, command) for command in QUESTIONS[task.asked.kind].commands)
     if left.changes:
-        commands = change_commands(left.changes[0])
+        commands = change_commands(left.changes[0], progress.tree)
         if left.changes[0].kind == "make" and len(left.changes) > 1 and _is_known(task, progress, left.changes[1]):
-            return (*commands, f"{commands[0]} && {change_commands(left.changes[1])[0]}")
+            return (*commands, f"{commands[0]} && {change_commands(left.changes[1], progress.tree)[0]}")
         return commands
     return ()
 
@@ -50,28 +50,39 @@ def _is_known(task: Task, progress: Progress, change: Change) -> bool:
     return not any(worlds for source, worlds in zip(task.sources, progress.located, strict=True) if source.text == text)
 
 
-def change_commands(change: Change) -> tuple[str, ...]:
-    """Command lines that make one change."""
+def change_commands(change: Change, tree: FileSystem) -> tuple[str, ...]:
+    """Command lines that make one change to the tree."""
     source, target = change.source, change.target
     folder = parent(target) or "."
     into = folder if name(source) == name(target) else target
     if change.kind == "make":
         return (f"mkdir {target}", f"mkdir -p {target}", f"mkdir ./{target}")
     if change.kind == "move":
-        return (f"mv {source} {into}", f"mv {source} {target}", f"cp {source} {into} && rm {source}", f"mv ./{source} {into}")
+        return (
+            f"mv {source} {into}",
+            f"mv {source} {target}",
+            f"cp {source} {into} && rm {source}",
+            f"mv ./{source} {into}",
+        )
     if change.kind == "copy":
         return (f"cp {source} {into}", f"cat {source} > {target}", f"cp {source} {target}", f"cp ./{source} {into}")
     if change.effect is not None:
         kind = change.effect.kind
         commands = APPEND_COMMANDS if kind == "append" else TRANSFORMS[kind].commands
         return tuple(command.format(f=source, o=target, w=change.effect.word) for command in commands)
-    return (f"rm -r {target}", f"rm -r ./{target}", f"rm -r -f {target}")
+    command = "rm -r" if tree.is_directory(target) else "rm"
+    return (f"{command} {target}", f"{command} ./{target}", f"{command} -f {target}")
 
 
 def _locate_commands(task: Task, source: int) -> tuple[str, ...]:
     described = task.sources[source].word
     if described:
-        return (f"grep -rl {described} .", f"grep -r -l {described} .", f"grep -rl {described}", f"grep -r {described} .")
+        return (
+            f"grep -rl {described} .",
+            f"grep -r -l {described} .",
+            f"grep -rl {described}",
+            f"grep -r {described} .",
+        )
     file = name(task.sources[source].path)
     return (f"find . -name {file}", f"find . | grep {file}", f"find . -type f | grep {file}", f"find -name {file}")
 
@@ -123,7 +134,9 @@ def _slips(task: Task, progress: Progress, left: Agenda) -> Iterable[str]:
         return
     change = left.changes[0]
     folders = [path for path in sorted(progress.tree.entries) if progress.tree.is_directory(path)]
-    elsewhere = next((folder for folder in folders if folder not in (parent(change.target), parent(change.source))), ".")
+    elsewhere = next(
+        (folder for folder in folders if folder not in (parent(change.target), parent(change.source))), "."
+    )
     if change.effect is not None:
         kind, other = change.effect.kind, _other_file(progress, change.source)
         for command in APPEND_SLIPS if kind == "append" else TRANSFORMS[kind].slips:

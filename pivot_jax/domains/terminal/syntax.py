@@ -55,12 +55,11 @@ def parse(command: str) -> tuple[Pipeline, ...]:
     stages: list[Stage] = []
     words: list[str] = []
     redirects: list[Redirect] = []
-    conditional, position = False, 0
+    conditional = False
     # A final `;` is allowed by the shell, any other dangling operator is not.
     if tokens and tokens[-1] == (True, ";"):
         tokens = tokens[:-1]
     for is_operator, text in [*tokens, (True, ";")]:
-        position += 1
         if not is_operator:
             if redirects and redirects[-1].target == "":
                 redirects[-1] = Redirect(redirects[-1].operator, text)

@@ -9,6 +9,7 @@ from pivot_jax.domains.terminal.goals import TEMPLATES
 
 MAX_DISTRACTORS = 6
 
+
 @dataclass(frozen=True)
 class Knobs:
     """What a task may look like.
@@ -22,7 +23,7 @@ class Knobs:
         templates: the goal templates to draw from; None for all of them.
     """
 
-    sub_goals: tuple[int, int] = (2, 4)
+    sub_goals: tuple[int, int] = (3, 4)
     boilerplate: float = 0.4
     distractors: int = 2
     second_file: float = 0.4

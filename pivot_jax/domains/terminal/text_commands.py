@@ -164,10 +164,14 @@ def cut(process: Process) -> None:
     for _, text in process.texts(operands):
         cuts = (line.split(delimiter) for line in lines(text))
         process.stdout.append(
-            unlines([
-                delimiter.join(part for index, part in enumerate(parts, start=1) if len(parts) == 1 or index in wanted)
-                for parts in cuts
-            ])
+            unlines(
+                [
+                    delimiter.join(
+                        part for index, part in enumerate(parts, start=1) if len(parts) == 1 or index in wanted
+                    )
+                    for parts in cuts
+                ]
+            )
         )
 
 
@@ -197,11 +201,12 @@ def grep(process: Process) -> None:
     flags, _, operands = options(process.arguments, "lrcvi", required=1)
     expression = _expression(operands.pop(0), "i" in flags)
     recursive = "r" in flags
-    inputs, failed, selected = list(_grep_inputs(process, operands, recursive)), process.code, False
-    several = len(operands) > 1 or (recursive and any(named_below for _, named_below in inputs))
-    for operand, named_below in inputs:
+    inputs = _grep_inputs(process, operands, recursive)
+    prefixed = len(operands) > 1 or any(below for _, below in inputs)
+    selected = False
+    for operand, _ in inputs:
         label = "(standard input)" if operand == "-" else operand
-        prefix = f"{label}:" if several and (named_below or len(operands) > 1) else ""
+        prefix = f"{label}:" if prefixed else ""
         try:
             path = process.input_path if operand == "-" else process.tree.resolve(operand)
             if path is not None and path == process.output_path and not flags & {"l", "c"}:
@@ -209,7 +214,6 @@ def grep(process: Process) -> None:
             text = process.text(operand)
         except Refused as refused:
             process.fail(str(refused), 2)
-            failed = 2
             # grep counts what it can open, and it can open a directory.
             if "c" in flags and "l" not in flags and str(refused) == "is a directory":
                 process.stdout.append(f"{prefix}0\n")
@@ -222,7 +226,8 @@ def grep(process: Process) -> None:
             process.stdout.append(f"{prefix}{len(found)}\n")
         else:
             process.stdout.append(unlines([prefix + line for line in found]))
-    process.code = failed or (0 if selected else 1)
+    if not selected and not process.code:
+        process.code = 1
 
 
 def _grep_inputs(process: Process, operands: list[str], recursive: bool) -> list[tuple[str, bool]]:

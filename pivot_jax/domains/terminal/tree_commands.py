@@ -67,12 +67,14 @@ def find(process: Process) -> None:
         base, skip = start if start.endswith("/") else f"{start}/", len(path) + 1 if path else 0
         found = [(start, path), *((base + p[skip:], p) for p in process.tree.below(path))]
         process.stdout.append(
-            unlines([
-                shown
-                for shown, p in found
-                if ("d" if process.tree.is_directory(p) else "f") in wanted
-                and fnmatch.fnmatchcase(name(shown.rstrip("/")) or "/", pattern)
-            ])
+            unlines(
+                [
+                    shown
+                    for shown, p in found
+                    if ("d" if process.tree.is_directory(p) else "f") in wanted
+                    and fnmatch.fnmatchcase(name(shown.rstrip("/")) or "/", pattern)
+                ]
+            )
         )
 
 
@@ -148,7 +150,8 @@ def mv(process: Process) -> None:
 
 def cp(process: Process) -> None:
     flags, _, operands = options(process.arguments, "r", required=2)
-    for source, operand, target in _pairs(process, operands):
+    # A source given twice is copied once, with a warning only.
+    for source, operand, target in dict.fromkeys(_pairs(process, operands)):
         try:
             if process.tree.is_directory(source) and "r" not in flags:
                 raise Refused("is a directory")
@@ -166,7 +169,7 @@ def _pairs(process: Process, operands: list[str]) -> list[tuple[str, str, str]]:
     if len(sources) > 1 and not into:
         raise Refused("not a directory")
     pairs: list[tuple[str, str, str]] = []
-    taken: set[str] = set()
+    taken: dict[str, str] = {}
     for operand in sources:
         try:
             source = process.tree.resolve(operand)
@@ -178,10 +181,9 @@ def _pairs(process: Process, operands: list[str]) -> list[tuple[str, str, str]]:
             process.fail(str(refused))
             continue
         target = (f"{place}/" if place else "") + name(source) if into else place
-        if target in taken:
+        if taken.setdefault(target, source) != source:
             process.fail("file exists")
             continue
-        taken.add(target)
         pairs.append((source, "" if into else last, target))
     return pairs
 

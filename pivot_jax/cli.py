@@ -1,0 +1,109 @@
+"""`pivot-jax STAGE CONFIG... [--section.key value] [--dry-run]`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pivot_jax.config import STAGES, Config, ConfigError, load
+
+USAGE = f"""usage: pivot-jax STAGE CONFIG.toml... [--section.key value ...] [--dry-run]
+
+STAGE is one of: {", ".join(STAGES)}, or `run`, which does the stages that the config lists
+(run.stages) and skips those already complete in the run directory. Config files are merged left to
+right; overrides come last. --dry-run prints the resolved config and the plan, and exits.
+
+    pivot-jax run configs/quickstart.toml
+    pivot-jax train configs/quickstart.toml --loss.clip-high 0.28
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: exit code 0 when done or stopped by a signal, 2 on a config fault (one message, no traceback)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE)
+        return
+    try:
+        stage, config, dry_run = parse(words)
+    except ConfigError as error:
+        print(f"pivot-jax: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    _prepare_devices()
+    # imported late, so that a config fault is told at once and --help needs no accelerator
+    from rich.console import Console
+
+    from pivot_jax.pipeline.checkpoint import Interrupted
+    from pivot_jax.pipeline.plan import print_plan
+    from pivot_jax.pipeline.stages import run_stages
+
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    try:
+        if dry_run:
+            print_plan(config, console)
+        else:
+            run_stages(stage, config, shlex.join(["pivot-jax", *words]), console)
+    except ConfigError as error:
+        print(f"pivot-jax: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except Interrupted as stopped:
+        console.print(f"{stopped}; the same command continues from there")
+
+
+def parse(words: Sequence[str]) -> tuple[str, Config, bool]:
+    """(stage, config, dry run) of a command line; ConfigError says what is wrong with it."""
+    stage, *rest = words
+    if stage not in (*STAGES, "run"):
+        raise ConfigError(f"unknown stage {stage!r}; one of {', '.join(STAGES)}, run")
+    split = next((i for i, word in enumerate(rest) if word.startswith("-")), len(rest))
+    files, options = rest[:split], rest[split:]
+    if not files:
+        raise ConfigError(f"{stage}: no config file given")
+    dry_run = "--dry-run" in options
+    return stage, _override(load(files), [option for option in options if option != "--dry-run"]), dry_run
+
+
+def _override(config: Config, options: list[str]) -> Config:
+    import tyro
+
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
+            return tyro.cli(
+                Config, default=config, args=options, prog="pivot-jax STAGE CONFIG...", console_outputs=True
+            )
+    except ValueError as error:
+        raise ConfigError(f"overrides: {error}") from error
+    except SystemExit as stop:
+        if stop.code == 0:  # --help among the options
+            print(told.getvalue())
+            raise
+        raise ConfigError(_plain(told.getvalue())) from None
+
+
+def _plain(box: str) -> str:
+    """tyro's boxed message as plain lines; a value that a section refuses as `section.key: reason (got value)`."""
+    lines = [line.strip("╭╮╰╯│─- ") for line in box.splitlines()]
+    text = " ".join(line for line in lines if line)
+    refused = re.search(r"Error parsing ([\w.-]+): .*? for \w+ (\w+) (.*?) \[type=.*?input_value=(.*?), input_type", text)
+    if refused:
+        section, key, reason, value = refused.groups()
+        return f"overrides: {section}.{key}: {reason} (got {value})"
+    return "overrides: " + "\n  ".join(line for line in lines if line)
+
+
+def _prepare_devices() -> None:
+    """Keep compiled programs between runs; jax reads these when it is first imported."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pivot_jax"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The training loop that every arm shares: resume, step, record, save."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from pivot_jax.config import OptimizerSection
+from pivot_jax.pipeline.checkpoint import Checkpoints, Interrupted, Resumed, fresh_state
+from pivot_jax.pipeline.ledger import Cost, Ledger, Phase
+from pivot_jax.pipeline.metrics import MetricsWriter
+from pivot_jax.pipeline.optimizer import TrainState
+from pivot_jax.pipeline.progress import progress
+from pivot_jax.pipeline.run import Run
+from pivot_jax.policy.spec import Parameters
+
+Charges = Mapping[Phase, Cost]
+Advance = Callable[[TrainState, Any, int], tuple[TrainState, Mapping[str, jax.Array], Charges]]
+"""(state, batch indices, step) → next state, metrics still on the devices, what the step cost by phase."""
+
+
+def train_arm(
+    run: Run,
+    arm: str,
+    *,
+    stage: str,
+    steps: int,
+    optimizer: OptimizerSection,
+    checkpoint_every: int,
+    batches: Any,
+    params: Parameters[jax.Array],
+    advance: Advance,
+    console: Console,
+) -> Ledger:
+    """Train one arm to `steps`, from its newest checkpoint if there is one, else from `params`.
+
+    Metrics of a step are fetched while the next one runs. Returns what the whole arm cost, the part before a resume
+    included.
+
+    Raises:
+        Interrupted: SIGTERM or SIGINT came; the state was saved first.
+    """
+    with Checkpoints(run, arm) as checkpoints, MetricsWriter(run.dir) as writer:
+        done = checkpoints.latest or 0
+        if done:
+            state, resumed = checkpoints.restore(run, optimizer)
+            batches.set_state(resumed.iterator)
+            ledger = Ledger.from_json(resumed.ledger)
+        else:
+            state, ledger = fresh_state(params, optimizer), Ledger()
+        writer.truncate_after(stage, done)
+        unwritten: tuple[int, Mapping[str, jax.Array]] | None = None
+        for step in progress(range(done, steps), arm, console, unit="steps", total=steps, done=done):
+            began = time.monotonic()
+            state, metrics, charges = advance(state, next(batches), step)
+            if unwritten is not None:
+                _write(writer, stage, *unwritten)
+            unwritten = (step + 1, metrics)
+            ledger = _charge(ledger, arm, charges, time.monotonic() - began)
+            stopping = checkpoints.stop_requested
+            if stopping or step + 1 == steps or (step + 1) % checkpoint_every == 0:
+                _write(writer, stage, *unwritten)
+                unwritten = None
+                checkpoints.save(step + 1, state, Resumed(batches.get_state(), ledger.to_json()))
+            if stopping and step + 1 < steps:
+                raise Interrupted(f"{arm}: stopped after step {step + 1} of {steps}, saved in {checkpoints.path}")
+    return ledger
+
+
+def _charge(ledger: Ledger, arm: str, charges: Charges, seconds: float) -> Ledger:
+    """Add a step's costs; seconds that no phase claimed belong to the update, whose end is not waited for."""
+    claimed = sum(cost.seconds for cost in charges.values())
+    for phase, cost in charges.items():
+        rest = max(0.0, seconds - claimed) if phase == "update" else 0.0
+        ledger = ledger.charge(arm, phase, replace(cost, seconds=cost.seconds + rest))
+    return ledger
+
+
+def _write(writer: MetricsWriter, stage: str, step: int, metrics: Mapping[str, jax.Array]) -> None:
+    writer.write(stage, step, {name: float(value) for name, value in jax.device_get(dict(metrics)).items()})

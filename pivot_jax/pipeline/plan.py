@@ -1,0 +1,67 @@
+"""`--dry-run`: the resolved config and what the run will do, before anything is computed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from pivot_jax.config import Config, ConfigError
+from pivot_jax.pipeline.run import base_policy_dir, open_mesh, read_manifest
+from pivot_jax.policy.spec import ParamSpec, count_parameters, parameter_specs, shardings
+from pivot_jax.policy.weights import read_architecture
+
+
+def print_plan(config: Config, console: Console) -> None:
+    """Print the config as JSON, then policy, mesh, bytes a device, and the work of each stage; writes nothing.
+
+    Raises:
+        ConfigError: a policy or a mesh that could not be used.
+    """
+    console.print_json(json.dumps(config.model_dump(mode="json")))
+    mesh, rules = open_mesh(config)
+    if "pretrain" in config.run.stages:
+        arch = config.pretrain.architecture
+    else:
+        policy_dir = base_policy_dir() if config.policy.path == "base" else Path(config.policy.path)
+        try:
+            arch = read_architecture(policy_dir, dtype=config.policy.dtype, remat=config.policy.remat)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"policy.path: {policy_dir}: {error}") from error
+    specs = jax.tree.leaves(parameter_specs(arch), is_leaf=lambda leaf: isinstance(leaf, ParamSpec))
+    placed = jax.tree.leaves(shardings(arch, mesh, rules))
+    try:
+        held = sum(4 * math.prod(where.shard_shape(spec.shape)) for spec, where in zip(specs, placed, strict=True))
+    except ValueError as error:
+        raise ConfigError(f"mesh: the policy's arrays do not divide by it: {error}") from error
+    complete = read_manifest(Path(config.run.dir))["stages"]
+    table = Table("what", "value", title="Plan")
+    table.add_row("policy", f"{count_parameters(arch):,} parameters, {arch.layers} layers, compute in {arch.dtype}")
+    table.add_row("mesh", ", ".join(f"{name}={size}" for name, size in mesh.shape.items()))
+    table.add_row(
+        "parameters a device", f"{held / 2**20:.1f} MiB (with AdamW's two moments {3 * held / 2**20:.1f} MiB)"
+    )
+    for stage in config.run.stages:
+        table.add_row(stage, "complete, will be skipped" if stage in complete else _work(config, stage))
+    console.print(table)
+
+
+def _work(config: Config, stage: str) -> str:
+    """The size of a stage's work, as far as the config tells."""
+    train, sft, evaluate = config.train, config.sft, config.evaluate
+    demonstrated = f"{config.data.tasks} demonstrated tasks in each of {', '.join(config.data.domains)}"
+    return {
+        "pretrain": f"{config.pretrain.steps} steps",
+        "candidates": config.data.path or demonstrated,
+        "profile": f"{config.profile.samples} actions a candidate, {config.profile.share:.0%} of the trajectories",
+        "select": f"{config.select.rule}, threshold {config.select.threshold}",
+        "sft": f"{', '.join(sft.arms)}: {sft.steps} steps of {sft.trajectories_per_step} sequences",
+        "train": f"{train.steps} steps of {train.pivots_per_step} pivots x {train.group_size} actions",
+        "evaluate": f"every arm: {evaluate.episodes} episodes a domain, {evaluate.questions} questions a skill",
+        "report": "report/index.html and report/report.json",
+        "export": config.export.path or f"{config.run.dir}/export/{config.export.arm}",
+    }[stage]

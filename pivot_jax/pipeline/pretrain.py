@@ -1,0 +1,167 @@
+"""Stage `pretrain`: a small base policy from scratch, on the skills and on agentic episodes with mistakes in them.
+
+The base must be competent and imperfect: the agentic episodes come from an expert that errs at a rate drawn for each
+episode, and the skills are learned clean. What comes out is a normal Hugging Face directory, `RUN/policy`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+from pivot_jax.config import Architecture, Config, OptimizerSection, PretrainSection
+from pivot_jax.data.rendered import TokenSequence
+from pivot_jax.data.rendering import render
+from pivot_jax.data.small_tokenizer import build_small_tokenizer, training_texts
+from pivot_jax.domains.environment import demonstrate
+from pivot_jax.domains.registry import DOMAINS, SKILLS
+from pivot_jax.objective.aggregation import Weighted, divide, token_mean
+from pivot_jax.pipeline.artifacts import write_json
+from pivot_jax.pipeline.batches import index_batches
+from pivot_jax.pipeline.checkpoint import final_policy
+from pivot_jax.pipeline.flops import sequence_flops
+from pivot_jax.pipeline.ledger import Cost, backward_flops
+from pivot_jax.pipeline.loop import Advance, Charges, train_arm
+from pivot_jax.pipeline.optimizer import TrainState, apply_gradients
+from pivot_jax.pipeline.progress import progress
+from pivot_jax.pipeline.run import Run, complete, open_mesh, pin_config, read_manifest
+from pivot_jax.pipeline.sft import SequenceBatch, sequence_batch
+from pivot_jax.policy.logprobs import trunk_logprobs
+from pivot_jax.policy.mesh import Rules
+from pivot_jax.policy.spec import count_parameters, initialise
+from pivot_jax.policy.weights import write_weights
+from pivot_jax.records import Trajectory
+from pivot_jax.rollout.layout import round_up
+
+FIRST_SEED = 5_000_000
+"""Seeds of the pre-training tasks: apart from those of demonstrations and of evaluation."""
+
+
+@partial(jax.jit, static_argnames=("optimizer", "arch", "rules"), donate_argnames=("state",))
+def pretrain_step(
+    state: TrainState,
+    batches: tuple[SequenceBatch, SequenceBatch],
+    *,
+    optimizer: OptimizerSection,
+    arch: Architecture,
+    rules: Rules,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One step of next-token prediction on the actions of two batches of different lengths: skills, episodes."""
+
+    def objective(params):
+        parts = []
+        for batch in batches:
+            logprobs = trunk_logprobs(params, batch.tokens, arch, rules)
+            parts.append(token_mean(jnp.where(batch.action_mask, -logprobs, 0.0), batch.action_mask))
+        total = Weighted(sum(part.sum for part in parts), sum(part.weight for part in parts))
+        return divide(total), [divide(part) for part in parts]
+
+    (loss, losses), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+    state, norm = apply_gradients(state, gradients, optimizer)
+    return state, {
+        "pretrain/loss": loss,
+        "pretrain/skill_loss": losses[0],
+        "pretrain/agentic_loss": losses[1],
+        "train/gradient_norm": norm,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """What a base policy is trained on, as token ids."""
+
+    skills: list[TokenSequence]
+    episodes: list[TokenSequence]
+
+
+def pretrain(config: Config, command: str, console: Console) -> None:
+    """Make a tokenizer and a corpus from the domains and the skills, train, and write `RUN/policy`."""
+    began = time.monotonic()
+    section, run_dir = config.pretrain, Path(config.run.dir)
+    pin_config(run_dir, config)
+    manifest = read_manifest(run_dir)
+    write_json(run_dir / "manifest.json", {"command": command, **manifest})
+    policy_dir = run_dir / "policy"
+    if "pretrain" in manifest["stages"]:
+        console.print(f"pretrain: complete, see {policy_dir}")
+        return
+    trajectories = {"skills": list(_questions(section)), "episodes": list(_episodes(config))}
+    tokenizer = build_small_tokenizer(
+        training_texts(item for group in trajectories.values() for item in group), run_dir / "tokenizer"
+    )
+    arch = section.architecture.model_copy(update={"vocab_size": len(tokenizer)})
+    mesh, rules = open_mesh(config)
+    run = Run(config, run_dir, run_dir / "tokenizer", arch, tokenizer, mesh, rules)
+    corpus = Corpus(**{name: _sequences(run, name, group, console) for name, group in trajectories.items()})
+    console.print(f"corpus: {len(corpus.skills)} questions, {len(corpus.episodes)} episodes, {len(tokenizer)} words")
+    with jax.set_mesh(mesh):
+        ledger = train_arm(
+            run,
+            "base",
+            stage="pretrain",
+            steps=section.steps,
+            optimizer=section.optimizer,
+            checkpoint_every=section.checkpoint_every,
+            batches=index_batches(len(corpus.episodes), section.episodes_per_step, config.run.seed),
+            params=initialise(run.key("pretrain"), arch, mesh, rules),
+            advance=_advance(run, corpus),
+            console=console,
+        )
+        params = final_policy(run, "base", section.optimizer)
+        write_weights(policy_dir, params, arch, run_dir / "tokenizer", run.stop_ids[0])
+    complete(run, "pretrain", {"parameters": count_parameters(arch), "vocabulary": len(tokenizer)}, ledger, began)
+    console.print(f"base policy of {count_parameters(arch):,} parameters in {policy_dir}")
+
+
+def _sequences(run: Run, name: str, group: Sequence[Trajectory], console: Console) -> list[TokenSequence]:
+    """Token ids of the group's trajectories, cut to the longest that is trained on."""
+    longest = run.config.pretrain.sequence
+    shown = progress(group, f"render {name}", console, unit="trajectories", total=len(group))
+    whole = [sequence for item in shown for sequence in render(item, run.tokenizer).sequences()]
+    return [TokenSequence(ids=each.ids[:longest], action_mask=each.action_mask[:longest]) for each in whole]
+
+
+def _advance(run: Run, corpus: Corpus) -> Advance:
+    section = run.config.pretrain
+    short, long = (
+        round_up(max(len(sequence.ids) for sequence in group), 16) for group in (corpus.skills, corpus.episodes)
+    )
+
+    def advance(state: TrainState, indices: Any, step: int) -> tuple[TrainState, Any, Charges]:
+        drawn = np.random.default_rng([run.config.run.seed, step]).integers(
+            len(corpus.skills), size=section.questions_per_step
+        )
+        chosen = [corpus.skills[i] for i in drawn], [corpus.episodes[i] for i in indices]
+        batches = sequence_batch(run, chosen[0], short), sequence_batch(run, chosen[1], long)
+        state, metrics = pretrain_step(state, batches, optimizer=section.optimizer, arch=run.arch, rules=run.rules)
+        logits = sum(int(sequence.action_mask.sum()) for group in chosen for sequence in group)
+        forward = sequence_flops(run.arch, [len(sequence.ids) for group in chosen for sequence in group], logits)
+        return state, metrics, {"update": Cost(trained_tokens=logits, flops=forward + backward_flops(forward))}
+
+    return advance
+
+
+def _questions(section: PretrainSection) -> Iterator[Trajectory]:
+    for name, reset in SKILLS.items():
+        for seed in range(FIRST_SEED, FIRST_SEED + section.questions):
+            yield demonstrate(reset, name, seed)
+
+
+def _episodes(config: Config) -> Iterator[Trajectory]:
+    """Episodes of an expert that errs at a rate drawn for each: so the base has seen both good and bad turns."""
+    section = config.pretrain
+    for name in config.data.domains:
+        for seed in range(FIRST_SEED, FIRST_SEED + section.episodes):
+            draw = random.Random(f"pretrain/{name}/{seed}")
+            rate = draw.choice(section.error_rates)
+            yield demonstrate(DOMAINS[name], name, seed, error_rate=rate, style=draw.randrange(7))

@@ -1,0 +1,127 @@
+"""Stage `sft`: supervised fine-tuning on the same trajectories, on all turns or on the pivots alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Bool, Int
+from rich.console import Console
+
+from pivot_jax.config import Architecture, OptimizerSection
+from pivot_jax.data.rendered import TokenSequence
+from pivot_jax.objective.aggregation import divide, token_mean
+from pivot_jax.pipeline.artifacts import read_json
+from pivot_jax.pipeline.batches import index_batches
+from pivot_jax.pipeline.candidates import Prepared, load_prepared
+from pivot_jax.pipeline.flops import sequence_flops
+from pivot_jax.pipeline.ledger import Cost, Ledger, backward_flops
+from pivot_jax.pipeline.loop import Charges, train_arm
+from pivot_jax.pipeline.optimizer import TrainState, apply_gradients
+from pivot_jax.pipeline.run import Run, complete, require
+from pivot_jax.policy.logprobs import trunk_logprobs
+from pivot_jax.policy.mesh import Rules, batch_multiple, to_mesh
+from pivot_jax.policy.weights import read_weights
+from pivot_jax.rollout.layout import TRUNK_BUCKET, round_up
+
+ARM_OF = {"all": "sft", "pivots": "sft_pivots"}
+
+
+@struct.dataclass
+class SequenceBatch:
+    """Whole sequences to imitate, on the masked tokens."""
+
+    tokens: Int[Array, "N S"]
+    action_mask: Bool[Array, "N S"]
+
+
+@partial(jax.jit, static_argnames=("optimizer", "arch", "rules"), donate_argnames=("state",))
+def sft_step(
+    state: TrainState, batch: SequenceBatch, *, optimizer: OptimizerSection, arch: Architecture, rules: Rules
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One step of `-E log pi(a*|s)`, the mean over masked tokens; the old state is donated."""
+
+    def objective(params):
+        logprobs = trunk_logprobs(params, batch.tokens, arch, rules)
+        return divide(token_mean(jnp.where(batch.action_mask, -logprobs, 0.0), batch.action_mask))
+
+    loss, gradients = jax.value_and_grad(objective)(state.params)
+    state, norm = apply_gradients(state, gradients, optimizer)
+    return state, {"sft/loss": loss, "train/gradient_norm": norm}
+
+
+def sft(run: Run, console: Console) -> None:
+    """Train the arms that the config lists; each pays for what it needs (the pivots cost a profile)."""
+    began = time.monotonic()
+    require(run, "candidates", "sft")
+    ledger = Ledger()
+    for arm in run.config.sft.arms:
+        ledger = ledger.merge(_train_arm(run, arm, console))
+    complete(run, "sft", {"arms": [ARM_OF[arm] for arm in run.config.sft.arms]}, ledger, began)
+
+
+def _train_arm(run: Run, turns: str, console: Console) -> Ledger:
+    section = run.config.sft
+    prepared = load_prepared(run)
+    if turns == "pivots":
+        require(run, "select", "sft on pivots")
+        sequences = pivot_sequences(prepared, {pivot["id"] for pivot in read_json(run.dir / "pivots.json")["pivots"]})
+    else:
+        sequences = [sequence for item in prepared for sequence in item.rendered.sequences()]
+    longest = round_up(max(len(sequence.ids) for sequence in sequences), TRUNK_BUCKET)
+    with jax.set_mesh(run.mesh):
+
+        def advance(state: TrainState, indices: Any, step: int) -> tuple[TrainState, Any, Charges]:
+            chosen = [sequences[i] for i in indices]
+            batch = sequence_batch(run, chosen, longest)
+            state, metrics = sft_step(state, batch, optimizer=section.optimizer, arch=run.arch, rules=run.rules)
+            logits = sum(int(sequence.action_mask.sum()) for sequence in chosen)
+            forward = sequence_flops(run.arch, [len(sequence.ids) for sequence in chosen], logits)
+            return state, metrics, {"update": Cost(trained_tokens=logits, flops=forward + backward_flops(forward))}
+
+        ledger = train_arm(
+            run,
+            ARM_OF[turns],
+            stage=ARM_OF[turns],
+            steps=section.steps,
+            optimizer=section.optimizer,
+            checkpoint_every=section.checkpoint_every,
+            batches=index_batches(len(sequences), section.trajectories_per_step, run.config.run.seed),
+            params=read_weights(run.policy_dir, run.arch, run.mesh, run.rules),
+            advance=advance,
+            console=console,
+        )
+    if turns == "pivots":
+        profile = Ledger.from_json(read_json(run.dir / "ledger" / "profile.json")).phases("pivotrl")["profile"]
+        ledger = ledger.charge(ARM_OF[turns], "profile", profile)
+    return ledger
+
+
+def pivot_sequences(prepared: Sequence[Prepared], pivots: set[str]) -> list[TokenSequence]:
+    """One sequence a pivot: its state, and its expert action under the mask."""
+    chosen = []
+    for item in prepared:
+        for turn, candidate in zip(item.rendered.turns, item.candidates, strict=True):
+            if candidate.id in pivots:
+                ids = np.concatenate([turn.state_ids, turn.action_ids])
+                mask = np.arange(len(ids)) >= len(turn.state_ids)
+                chosen.append(TokenSequence(ids=ids, action_mask=mask))
+    return chosen
+
+
+def sequence_batch(run: Run, sequences: Sequence[TokenSequence], length: int) -> SequenceBatch:
+    """Sequences padded on the right to one length, and to as many rows as the mesh divides."""
+    rows = round_up(len(sequences), batch_multiple(run.mesh, run.rules))
+    tokens, mask = np.zeros((rows, length), np.int32), np.zeros((rows, length), np.bool_)
+    for n, sequence in enumerate(sequences):
+        tokens[n, : len(sequence.ids)] = sequence.ids
+        mask[n, : len(sequence.ids)] = sequence.action_mask
+    return SequenceBatch(
+        to_mesh(tokens, run.mesh, run.rules, "batch", "seq"), to_mesh(mask, run.mesh, run.rules, "batch", "seq")
+    )
