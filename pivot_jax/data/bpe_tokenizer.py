@@ -80,5 +80,6 @@ def with_chatml(backend: Tokenizer) -> PreTrainedTokenizerFast:
         chat_template=CHAT_TEMPLATE.read_text(encoding="utf-8"),
         clean_up_tokenization_spaces=False,
     )
-    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in MARKUP_TOKENS])
+    markup = [AddedToken(token, special=False, normalized=False) for token in MARKUP_TOKENS]
+    tokenizer.add_tokens(markup)  # pyright: ignore[reportArgumentType]
     return tokenizer

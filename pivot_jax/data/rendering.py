@@ -38,7 +38,6 @@ def render(trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase) -> Render
     except TemplateError as error:
         raise RenderError(trajectory.id, None, f"the chat template fails: {error}") from error
     ids = token_ids(tokenizer, [*states, *wholes])
-    ends = [tokenizer.eos_token_id], tokenizer.all_special_ids
     rendered: list[RenderedTurn] = []
     for index, (state, whole) in enumerate(zip(ids[: len(states)], ids[len(states) :], strict=True)):
         action = whole[len(state) :]
@@ -46,7 +45,7 @@ def render(trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase) -> Render
             if not wholes[index].startswith(states[index]):
                 raise RenderError(trajectory.id, index, "the rendered action does not follow the rendered state")
             [action] = token_ids(tokenizer, [wholes[index][len(states[index]) :]])
-        length = _length_to_end(action, *ends)
+        length = _length_to_end(action, tokenizer)
         if length == 0:
             raise RenderError(trajectory.id, index, "the rendered action has no end-of-turn token")
         turn = RenderedTurn(index, np.asarray(state, dtype=np.int32), np.asarray(action[:length], dtype=np.int32))
@@ -54,11 +53,14 @@ def render(trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase) -> Render
     return Rendered(trajectory_id=trajectory.id, turns=tuple(rendered))
 
 
-def _length_to_end(action: list[int], end_of_sequence: list[int], special: list[int]) -> int:
+def _length_to_end(action: list[int], tokenizer: PreTrainedTokenizerBase) -> int:
     """Length of the action up to and including its end of turn: the last end-of-sequence token, or for a template that
     ends turns with another token the last special one; 0 if there is neither."""
-    for ends in (end_of_sequence, special):
-        for length in range(len(action), 0, -1):
-            if action[length - 1] in ends:
-                return length
+    for length in range(len(action), 0, -1):
+        if action[length - 1] == tokenizer.eos_token_id:
+            return length
+    special = tokenizer.all_special_ids
+    for length in range(len(action), 0, -1):
+        if action[length - 1] in special:
+            return length
     return 0

@@ -160,7 +160,7 @@ def _draw(rng: random.Random, template: str, knobs: Knobs) -> Task:
 def _owners(rng: random.Random, kinds: list[str], knobs: Knobs) -> list[int]:
     """Which file each sub-goal is about: the first, or from some sub-goal on a second one."""
     second = rng.random() < knobs.second_file
-    # What is removed can no longer be asked about, nor can two files come to one new directory.
+    # What was removed can no longer be asked about.
     forced = kinds.index("remove") + 1 if "remove" in kinds[:-1] else None
     change = forced if forced is not None else rng.randrange(1, len(kinds)) if second else len(kinds)
     return [int(index >= change) for index in range(len(kinds))]

@@ -69,19 +69,16 @@ def _place(task: Task, entries: dict[str, str | None], missing: list[str], path:
     goal = task.goal.entries
     derived = next((e for e in task.effects if e.target == path and (e.kind in TRANSFORMS or e.kind == "append")), None)
     held = entries.get(path)
-    appending = derived is not None and derived.kind == "append"
-    if (
-        held is not None
-        and not (derived is not None and held == derived.base)
-        and _needed(task, entries, missing, path)
-    ):
+    # What an append adds to is needed right here, so it is not in the way.
+    ready = derived is not None and held == derived.base
+    if held is not None and not ready and _needed(task, entries, missing, path):
         return None
     source = _spare(goal, entries, goal[path])
     if source is not None:
         return Change("move" if goal.get(source) != goal[path] else "copy", source, path)
     if derived is None:
         return None
-    if appending and held != derived.base:
+    if derived.kind == "append" and not ready:
         source = _spare(goal, entries, derived.base)
         return Change("move", source, path) if source is not None else None
     source = _spare(goal, entries, task.sources[derived.source].text)

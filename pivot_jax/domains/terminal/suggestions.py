@@ -19,7 +19,7 @@ def good_commands(task: Task, progress: Progress, left: Agenda) -> tuple[str, ..
         return ("ls", "ls .", "ls -R", "find . -type d")
     done = [number for number in left.checks if is_done(task, progress.tree, task.effects[number])]
     if done:
-        return _check_commands(task, progress, done[0])
+        return _check_commands(task, done[0])
     source = next_source(task, progress, left)
     if source is not None and source in left.locate:
         return _locate_commands(task, source)
@@ -87,7 +87,7 @@ def _locate_commands(task: Task, source: int) -> tuple[str, ...]:
     return (f"find . -name {file}", f"find . | grep {file}", f"find . -type f | grep {file}", f"find -name {file}")
 
 
-def _check_commands(task: Task, progress: Progress, number: int) -> tuple[str, ...]:
+def _check_commands(task: Task, number: int) -> tuple[str, ...]:
     effect = task.effects[number]
     if effect.kind in TRANSFORMS or effect.kind == "append":
         return (f"cat {effect.target}", f"wc -l {effect.target}", f"head {effect.target}", f"cat ./{effect.target}")

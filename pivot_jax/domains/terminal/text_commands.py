@@ -102,12 +102,11 @@ def wc(process: Process) -> None:
         label = "" if operands == ["-"] else f" {operand}"
         rows.append(([sizes[letter] for letter in counters], len(text), label))
     width = max(len(str(sum(size for _, size, _ in rows))), 7 if irregular else 1)
-    if len(operands) > 1:
-        rows.append(([sum(column) for column in zip(*(row for row, _, _ in rows), strict=True)], 0, " total"))
-        if len(rows) == 1:
-            rows = [([0] * len(counters), 0, " total")]
-    elif len(counters) == 1:
+    if len(operands) == len(counters) == 1:
         width = 1
+    if len(operands) > 1:
+        totals = [sum(row[column] for row, _, _ in rows) for column in range(len(counters))]
+        rows.append((totals, 0, " total"))
     for row, _, label in rows:
         process.stdout.append(" ".join(f"{number:{width}d}" for number in row) + label + "\n")
 
