@@ -39,8 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # imported late, so that a config fault is told at once and --help needs no accelerator
     from rich.console import Console
 
+    from pivot_jax.data.failure import DataError, RenderError
     from pivot_jax.pipeline.checkpoint import Interrupted
     from pivot_jax.pipeline.plan import print_plan
+    from pivot_jax.pipeline.profile_store import StoreMismatch
     from pivot_jax.pipeline.stages import run_stages
 
     console = Console(width=None if sys.stdout.isatty() else 140)
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print_plan(config, console)
         else:
             run_stages(stage, config, shlex.join(["pivot-jax", *words]), console)
-    except ConfigError as error:
+    except (ConfigError, DataError, RenderError, StoreMismatch) as error:
         print(f"pivot-jax: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except Interrupted as stopped:
@@ -91,7 +93,9 @@ def _plain(box: str) -> str:
     """tyro's boxed message as plain lines; a value that a section refuses as `section.key: reason (got value)`."""
     lines = [line.strip("╭╮╰╯│─- ") for line in box.splitlines()]
     text = " ".join(line for line in lines if line)
-    refused = re.search(r"Error parsing ([\w.-]+): .*? for \w+ (\w+) (.*?) \[type=.*?input_value=(.*?), input_type", text)
+    refused = re.search(
+        r"Error parsing ([\w.-]+): .*? for \w+ (\w+) (.*?) \[type=.*?input_value=(.*?), input_type", text
+    )
     if refused:
         section, key, reason, value = refused.groups()
         return f"overrides: {section}.{key}: {reason} (got {value})"
@@ -99,10 +103,16 @@ def _plain(box: str) -> str:
 
 
 def _prepare_devices() -> None:
-    """Keep compiled programs between runs; jax reads these when it is first imported."""
+    """Settings that jax reads when it is first imported.
+
+    Compiled programs are kept between runs. On a CPU each core is a device, because XLA splits a small program over
+    devices better than over threads.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pivot_jax"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(2, os.cpu_count() or 1)))
 
 
 if __name__ == "__main__":

@@ -30,15 +30,15 @@ class Section(BaseModel):
 class Architecture(Section):
     """Shape of a Qwen3 dense decoder (static: a change recompiles)."""
 
-    vocab_size: int = Field(512, ge=1)
-    embed: int = Field(128, ge=1)
-    layers: int = Field(4, ge=1)
-    heads: int = Field(4, ge=1)
-    kv_heads: int = Field(2, ge=1)
-    head_dim: int = Field(32, ge=2)
-    mlp: int = Field(384, ge=1)
-    rope_theta: float = Field(10_000.0, gt=0)
-    norm_eps: float = Field(1e-6, gt=0)
+    vocab_size: int = Field(default=512, ge=1)
+    embed: int = Field(default=128, ge=1)
+    layers: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)
+    kv_heads: int = Field(default=2, ge=1)
+    head_dim: int = Field(default=32, ge=2)
+    mlp: int = Field(default=384, ge=1)
+    rope_theta: float = Field(default=10_000.0, gt=0)
+    norm_eps: float = Field(default=1e-6, gt=0)
     tie_embeddings: bool = True
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Compute dtype; parameters are always stored in float32."""
@@ -74,9 +74,9 @@ class MeshSection(Section):
     """Sizes of the mesh axes (`data = -1`: the devices that are left) and overrides of the rule table."""
 
     data: int = -1
-    fsdp: int = Field(1, ge=1)
-    expert: int = Field(1, ge=1)
-    tensor: int = Field(1, ge=1)
+    fsdp: int = Field(default=1, ge=1)
+    expert: int = Field(default=1, ge=1)
+    tensor: int = Field(default=1, ge=1)
     rules: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = Field(default_factory=dict)
     """logical axis → [mesh axes stored on, mesh axes computed on]."""
 
@@ -86,10 +86,10 @@ class DataSection(Section):
 
     path: str = ""
     domains: tuple[str, ...] = ("retail", "terminal")
-    tasks: int = Field(200, ge=1)
+    tasks: int = Field(default=200, ge=1)
     """Demonstrated tasks a domain, when `path` is empty."""
     first_seed: int = 0
-    held_out: float = Field(0.0, ge=0, lt=1)
+    held_out: float = Field(default=0.0, ge=0, lt=1)
     """Share of the tasks set aside, decided by a hash of the task."""
     tokenizer: str = ""
     """A tokenizer directory, `fit` to train one on the trajectories, or empty for the policy's own."""
@@ -100,17 +100,17 @@ class DataSection(Section):
 class SamplingSection(Section):
     """The distribution that actions are sampled from. `top_k = 0` and `top_p = 1` are off."""
 
-    temperature: float = Field(1.0, ge=0)
-    top_k: int = Field(0, ge=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_new_tokens: int = Field(24, ge=1)
+    temperature: float = Field(default=1.0, ge=0)
+    top_k: int = Field(default=0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_new_tokens: int = Field(default=24, ge=1)
 
 
 class VerifierSection(Section):
     """The functional verifier of the domain; `tool_name` and `exact` are scored and stored beside it."""
 
     name: Literal["execution", "tool_call", "tool_name", "exact"] = "execution"
-    string_threshold: float = Field(0.1, ge=0, le=1)
+    string_threshold: float = Field(default=0.1, ge=0, le=1)
     count_calls: bool = True
     """Surplus tool calls cost the reward (off: the released reference behaviour)."""
 
@@ -118,20 +118,20 @@ class VerifierSection(Section):
 class ProfileSection(Section):
     """Sampling the frozen policy at every candidate (Eq. 4)."""
 
-    samples: int = Field(4, ge=1)
+    samples: int = Field(default=4, ge=1)
     """K, actions a candidate."""
-    share: float = Field(1.0, gt=0, le=1)
+    share: float = Field(default=1.0, gt=0, le=1)
     """Share of the trajectories that are profiled."""
-    branches_per_trunk: int = Field(32, ge=1)
+    branches_per_trunk: int = Field(default=32, ge=1)
     """Most actions sampled on one trunk at a time; a longer trajectory is prefilled again for the rest."""
-    chunk: int = Field(128, ge=1)
+    chunk: int = Field(default=128, ge=1)
     """Candidates sampled and stored together."""
 
 
 class SelectSection(Section):
     """Which candidates are pivots (Eq. 5): reward variance > 0 and mean below the difficulty threshold."""
 
-    threshold: float = Field(0.6, ge=0, le=1)
+    threshold: float = Field(default=0.6, ge=0, le=1)
     inclusive: bool = False
     """mean <= threshold in place of mean < threshold."""
     keep_all_zero: bool = False
@@ -142,65 +142,104 @@ class SelectSection(Section):
 
 
 class LossSection(Section):
-    """The group-relative objective (Eq. 7)."""
+    """The group-relative objective (Eq. 7) and its relatives; `configs/preset/` names common combinations."""
 
     advantage: Literal["standardised", "centred", "leave_one_out", "leave_one_out_std", "none"] = "standardised"
-    std_eps: float = Field(1e-6, gt=0)
-    clip_low: float = Field(0.2, gt=0, lt=1)
-    clip_high: float = Field(0.2, gt=0)
-    kl_coef: float = Field(0.03, ge=0)
+    std_eps: float = Field(default=1e-6, gt=0)
+    surrogate: Literal["clip", "gspo", "cispo"] = "clip"
+    """One clipped ratio a token, one an action (GSPO), or a clipped weight that never silences a token (CISPO)."""
+    clip_low: float = Field(default=0.2, gt=0, le=1)
+    """How far below 1 a ratio may fall (1: as far as it likes)."""
+    clip_high: float = Field(default=0.2, gt=0)
+    dual_clip: float = Field(default=0.0, ge=0)
+    """Largest ratio of a token with negative advantage, above 1 + clip_high (0: unbounded)."""
+    kl_coef: float = Field(default=0.03, ge=0)
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    aggregation: Literal["token", "sequence"] = "sequence"
-    importance_cap: float = Field(0.0, ge=0)
-    """Truncated importance sampling between sampler and trainer (0: off)."""
+    kl_weighted: bool = False
+    """Weight the estimate by the importance ratio, which makes the gradient of k1 and k3 that of the divergence."""
+    aggregation: Literal["token", "sequence", "constant"] = "sequence"
+    constant_length: int = Field(default=24, ge=1)
+    """Tokens that `constant` divides an action's sum by: usually sampling.max_new_tokens."""
+    importance: Literal["truncated", "masked"] = "truncated"
+    """Weights between sampler and trainer: held at importance_cap, or 0 outside [importance_floor, importance_cap]."""
+    importance_level: Literal["token", "sequence"] = "token"
+    importance_floor: float = Field(default=0.0, ge=0)
+    importance_cap: float = Field(default=0.0, ge=0)
+    """Largest weight between sampler and trainer (0: no correction)."""
+    drop_cut_off: bool = False
+    """Actions that met the length limit are not trained on; they still count in their group's mean."""
+    message_share: float = Field(default=1.0, ge=0, le=1)
+    """Largest share of a batch's pivots at which the expert sends a message; those of least spread go first."""
+    surplus_penalty: float = Field(default=0.0, ge=0)
+    """What each tool call beyond the expert's takes from a reward, as a share of it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LossSection:
+        if self.dual_clip and self.surrogate != "clip":
+            raise ValueError(
+                f"dual_clip={self.dual_clip} belongs to surrogate='clip', not {self.surrogate!r}; set it to 0"
+            )
+        if self.dual_clip and self.dual_clip <= 1 + self.clip_high:
+            raise ValueError(f"dual_clip={self.dual_clip} must be above 1 + clip_high = {1 + self.clip_high}")
+        if self.surrogate == "gspo" and self.aggregation == "token":
+            raise ValueError("surrogate='gspo' clips whole actions; use aggregation='sequence' or 'constant'")
+        if self.kl_weighted and self.kl_estimator == "k2":
+            raise ValueError("kl_weighted: the gradient of k2 is right without a weight; use k1 or k3, or unset it")
+        if self.importance_cap and self.importance_floor >= self.importance_cap:
+            raise ValueError(
+                f"importance_floor={self.importance_floor} must be below importance_cap={self.importance_cap}"
+            )
+        if self.importance_floor and (self.importance == "truncated" or not self.importance_cap):
+            raise ValueError("importance_floor needs importance='masked' and an importance_cap")
+        return self
 
 
 class OptimizerSection(Section):
     """AdamW with a linear warm-up."""
 
-    learning_rate: float = Field(2e-4, gt=0)
-    warmup_steps: int = Field(5, ge=0)
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    b1: float = Field(0.9, ge=0, lt=1)
-    b2: float = Field(0.95, ge=0, lt=1)
-    decay_steps: int = Field(0, ge=0)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    warmup_steps: int = Field(default=5, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    b1: float = Field(default=0.9, ge=0, lt=1)
+    b2: float = Field(default=0.95, ge=0, lt=1)
+    decay_steps: int = Field(default=0, ge=0)
     """Steps over which the rate falls linearly to zero (0: it stays)."""
 
 
 class TrainSection(Section):
     """GRPO on pivots."""
 
-    steps: int = Field(60, ge=1)
-    pivots_per_step: int = Field(16, ge=1)
-    group_size: int = Field(8, ge=2)
+    steps: int = Field(default=60, ge=1)
+    pivots_per_step: int = Field(default=16, ge=1)
+    group_size: int = Field(default=8, ge=2)
     """G, actions a pivot."""
     reward: Literal["functional", "exact", "tool_name"] = "functional"
     optimizer: OptimizerSection = OptimizerSection()
-    checkpoint_every: int = Field(20, ge=1)
+    checkpoint_every: int = Field(default=20, ge=1)
 
 
 class SftSection(Section):
     """Supervised fine-tuning on the same trajectories: all turns, or the pivots alone."""
 
     arms: tuple[Literal["all", "pivots"], ...] = ("all",)
-    steps: int = Field(100, ge=1)
-    trajectories_per_step: int = Field(16, ge=1)
+    steps: int = Field(default=100, ge=1)
+    trajectories_per_step: int = Field(default=16, ge=1)
     optimizer: OptimizerSection = OptimizerSection()
-    checkpoint_every: int = Field(50, ge=1)
+    checkpoint_every: int = Field(default=50, ge=1)
 
 
 class EvaluateSection(Section):
     """Whole episodes on held-out tasks, and the out-of-domain skills."""
 
-    episodes: int = Field(200, ge=1)
+    episodes: int = Field(default=200, ge=1)
     """Episodes a domain."""
-    questions: int = Field(100, ge=1)
+    questions: int = Field(default=100, ge=1)
     """Questions a skill."""
-    first_seed: int = Field(1_000_000, ge=0)
-    temperature: float = Field(1.0, ge=0)
-    max_turns: int = Field(16, ge=1)
-    batch: int = Field(128, ge=1)
+    first_seed: int = Field(default=1_000_000, ge=0)
+    temperature: float = Field(default=1.0, ge=0)
+    max_turns: int = Field(default=16, ge=1)
+    batch: int = Field(default=128, ge=1)
 
 
 class PretrainSection(Section):
@@ -208,21 +247,21 @@ class PretrainSection(Section):
 
     architecture: Architecture = Architecture()
     """`vocab_size` is not used: the tokenizer is made from the corpus."""
-    steps: int = Field(1200, ge=1)
-    episodes: int = Field(6000, ge=1)
+    steps: int = Field(default=1200, ge=1)
+    episodes: int = Field(default=6000, ge=1)
     """Distinct agentic episodes a domain."""
-    questions: int = Field(4000, ge=1)
+    questions: int = Field(default=4000, ge=1)
     """Distinct questions a skill."""
-    sequence: int = Field(192, ge=16)
+    sequence: int = Field(default=192, ge=16)
     """Tokens that an episode is cut to."""
-    episodes_per_step: int = Field(16, ge=1)
-    questions_per_step: int = Field(64, ge=1)
+    episodes_per_step: int = Field(default=16, ge=1)
+    questions_per_step: int = Field(default=64, ge=1)
     error_rates: tuple[float, ...] = (0.0, 0.2, 0.4)
     """Mistake rates of the demonstrating expert; one is drawn for each episode."""
     optimizer: OptimizerSection = OptimizerSection(
         learning_rate=2e-3, warmup_steps=50, weight_decay=0.01, decay_steps=1200
     )
-    checkpoint_every: int = Field(200, ge=1)
+    checkpoint_every: int = Field(default=200, ge=1)
 
 
 class ExportSection(Section):
@@ -257,6 +296,8 @@ class Config(Section):
                 "verifier.name: 'execution' replays the task's environment, which recorded trajectories (data.path) "
                 "do not bring; use verifier.name = 'tool_call'"
             )
+        if self.data.tokenizer == "fit" and not self.data.path:
+            raise ValueError("data.tokenizer: 'fit' trains on recorded trajectories; set data.path")
         if self.sampling.temperature == 0 and (self.profile.samples > 1 or self.train.group_size > 1):
             raise ValueError("sampling.temperature: 0 makes every action of a group equal; use a value > 0")
         if self.select.keep_all_zero and self.select.threshold == 0 and not self.select.inclusive:

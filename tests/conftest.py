@@ -14,4 +14,5 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # tests compile hundreds of programs that run once: compiling, not running, is what they would wait for
 jax.config.update("jax_disable_most_optimizations", True)
 
-install_import_hook(["pivot_jax.objective", "pivot_jax.policy", "pivot_jax.rollout"], "beartype.beartype")
+CHECKED = ["pivot_jax.objective", "pivot_jax.policy", "pivot_jax.rollout.decode", "pivot_jax.rollout.sampling"]
+install_import_hook(CHECKED, "beartype.beartype")

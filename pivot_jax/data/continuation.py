@@ -44,16 +44,24 @@ def continued_ids(
     past = past[: past.rindex(end) + len(end)]
     if not whole.startswith(past):
         return _ids(tokenizer, whole)
-    closing = [] if finished else [int(tokenizer.eos_token_id)]
+    closing = [] if finished else [end_of_turn_id(tokenizer)]
     return np.concatenate([written, np.asarray(closing, np.int32), _ids(tokenizer, whole[len(past) :])])
+
+
+def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that ends an action."""
+    return int(np.asarray(tokenizer.convert_tokens_to_ids([str(tokenizer.eos_token)]))[0])
 
 
 def _text(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Sequence[Tool], *, prompt: bool
 ) -> str:
     rendered = tokenizer.apply_chat_template(
-        template_messages(messages), tools=template_tools(tools), add_generation_prompt=prompt, tokenize=False
-    )  # pyright: ignore[reportArgumentType]
+        template_messages(messages),
+        tools=template_tools(tools),  # pyright: ignore[reportArgumentType]
+        add_generation_prompt=prompt,
+        tokenize=False,
+    )
     return str(rendered)
 
 

@@ -16,7 +16,9 @@ def drop_cut_off(mask: Bool[Array, "G T"], finished: Bool[Array, " G"]) -> Bool[
     return mask & finished[:, None]
 
 
-def cap_message_share(is_message: Bool[Array, " P"], priority: Float[Array, " P"], share: float) -> Bool[Array, " P"]:
+def cap_message_share(
+    is_message: Bool[Array, " P"], present: Bool[Array, " P"], priority: Float[Array, " P"], share: float
+) -> Bool[Array, " P"]:
     """Rows to keep so that message rows are at most `share` of what is kept.
 
     Some verifiers score any text 1 on message turns, and the policy drifts to talking. All rows with a tool call are
@@ -24,23 +26,24 @@ def cap_message_share(is_message: Bool[Array, " P"], priority: Float[Array, " P"
 
     Args:
         is_message: True where the expert action is a plain message.
-        priority: of each row.
+        present: False for a row that carries nothing (padding, or no judged action): not kept, not counted.
+        priority: of each row, finite.
         share: largest share of message rows, in [0, 1]; 1 keeps all. With less, a batch of messages alone keeps none.
     """
-    calls = jnp.sum(~is_message, dtype=priority.dtype)
-    order = jnp.argsort(jnp.where(is_message, -priority, jnp.inf), stable=True)
+    messages = is_message & present
+    calls = jnp.sum(~is_message & present, dtype=priority.dtype)
+    order = jnp.argsort(jnp.where(messages, -priority, jnp.inf), stable=True)
     place = jnp.argsort(order).astype(priority.dtype) + 1
     within = place <= (share + ROUNDING) * (calls + place)
-    return ~is_message | within
+    return present & (~is_message | within)
 
 
 def penalise_surplus_calls(
-    rewards: Float[Array, " G"], calls: Int[Array, " G"], expected_calls: Int[Array, ""], penalty: float
+    rewards: Float[Array, " G"], surplus_calls: Int[Array, " G"], penalty: float
 ) -> Float[Array, " G"]:
     """Rewards scaled by `max(0, 1 - penalty × surplus)`, surplus being the tool calls beyond the expert's.
 
     Surplus calls are free where a verifier only looks for the expected one. Scaling takes from successes alone: a
     failed action stays at 0, and failures are not ranked by how much they call.
     """
-    surplus = jnp.maximum(calls - expected_calls, 0).astype(rewards.dtype)
-    return rewards * jnp.maximum(1 - penalty * surplus, 0.0)
+    return rewards * jnp.maximum(1 - penalty * surplus_calls.astype(rewards.dtype), 0.0)

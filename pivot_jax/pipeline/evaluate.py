@@ -97,10 +97,7 @@ def sample_next(
 ) -> tuple[list[SampledAction], Cost]:
     """The next action of each episode."""
     section = run.config.evaluate
-    rows = [
-        Row(episode.ids[:-1], (BranchSlot(len(episode.ids) - 1, episode.ids[-1:], state_uid(episode.name), episode.turns),))
-        for episode in episodes
-    ]  # fmt: skip
+    rows = [_row(episode) for episode in episodes]
     points = lay_out(rows, run.mesh, run.rules, row_count=section.batch, branch_count=1)
     settings = run.config.sampling.model_copy(update={"temperature": section.temperature})
     sampled = sample_branches(
@@ -108,6 +105,11 @@ def sample_next(
     )
     actions = [group[0] for group in fetch(sampled)[: len(rows)]]
     return actions, sampling_cost(run.arch, rows, actions)
+
+
+def _row(episode: Episode) -> Row:
+    start = len(episode.ids) - 1
+    return Row(episode.ids[:start], (BranchSlot(start, episode.ids[start:], state_uid(episode.name), episode.turns),))
 
 
 def _games(suites: dict[str, Reset], count: int, first_seed: int) -> list[tuple[str, Environment]]:

@@ -7,14 +7,15 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from pivot_jax.config import Architecture, LossSection, OptimizerSection
 from pivot_jax.objective.advantages import group_advantages
-from pivot_jax.objective.aggregation import Weighted, divide, sequence_mean, token_mean
-from pivot_jax.objective.correction import truncated_weights
-from pivot_jax.objective.kl import kl_estimate
-from pivot_jax.objective.surrogate import token_clip
+from pivot_jax.objective.aggregation import divide
+from pivot_jax.objective.filters import cap_message_share, drop_cut_off, penalise_surplus_calls
+from pivot_jax.objective.signal import is_mixed, reward_moments
+from pivot_jax.pipeline.action_loss import action_terms, total
 from pivot_jax.pipeline.optimizer import TrainState, apply_gradients
 from pivot_jax.policy.decoder import Branches
 from pivot_jax.policy.logprobs import branch_logprobs
@@ -34,6 +35,12 @@ class GroupBatch:
     rewards: Float[Array, "N G"]
     valid: Bool[Array, "N G"]
     """False for an action that could not be judged, and for padding."""
+    finished: Bool[Array, "N G"]
+    """False for an action that met the length limit."""
+    surplus_calls: Int[Array, "N G"]
+    """Tool calls beyond the expert's."""
+    is_message: Bool[Array, " N"]
+    """True where the expert sends a message and calls no tool."""
 
 
 @struct.dataclass
@@ -67,43 +74,53 @@ def group_loss(
     """Eq. 7 as a loss to minimise, -J, with its diagnostics.
 
     An action that could not be judged carries no loss at all. Surrogate and KL are averaged alike: over actions, each
-    by its own token mean (`sequence`), or over all tokens (`token`).
+    by its own token mean (`sequence`) or its sum over a constant (`constant`), or over all tokens (`token`).
     """
-
-    def one_group(rewards, valid):
-        return group_advantages(rewards, valid, loss.advantage, loss.std_eps)
-
-    def one_action(logprobs, old, reference, behavior, mask, advantage):
-        surrogate = token_clip(logprobs, old, advantage, mask, loss.clip_low, loss.clip_high)
-        values = surrogate.loss
-        if loss.importance_cap > 0:
-            values = values * truncated_weights(old, behavior, mask, loss.importance_cap, "token")
-        divergence = kl_estimate(logprobs, reference, mask, loss.kl_estimator)
-        mean = token_mean if loss.aggregation == "token" else sequence_mean
-        return mean(values, mask), mean(divergence, mask), surrogate.clipped
-
-    advantages = jax.vmap(one_group)(batch.rewards, batch.valid)
-    mask = batch.action_mask & batch.valid[..., None]
-    objective, divergence, clipped = jax.vmap(jax.vmap(one_action))(
+    rewards = jax.vmap(lambda group, calls: penalise_surplus_calls(group, calls, loss.surplus_penalty))(
+        batch.rewards, batch.surplus_calls
+    )
+    advantages = jax.vmap(lambda group, valid: group_advantages(group, valid, loss.advantage, loss.std_eps))(
+        rewards, batch.valid
+    )
+    sampled = batch.action_mask & batch.valid[..., None]
+    mask = trained_tokens(sampled, rewards, batch, loss)
+    surrogate, divergence, clipped = jax.vmap(jax.vmap(partial(action_terms, loss=loss)))(
         logprobs, anchors.old_logprobs, anchors.reference_logprobs, batch.behavior_logprobs, mask, advantages
     )
-    policy_loss, kl = _total(objective), _total(divergence)
+    policy_loss, kl = divide(total(surrogate)), divide(total(divergence))
     tokens = jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)
     valid = jnp.sum(batch.valid, dtype=jnp.float32)
     groups = jnp.maximum(jnp.sum(jnp.any(batch.valid, axis=1), dtype=jnp.float32), 1.0)
-    gap = jnp.where(mask, anchors.old_logprobs - batch.behavior_logprobs, 0.0)
+    gap = jnp.where(sampled, anchors.old_logprobs - batch.behavior_logprobs, 0.0)
     metrics = {
         "train/loss": policy_loss + loss.kl_coef * kl,
         "train/reward_mean": jnp.sum(batch.rewards, where=batch.valid) / jnp.maximum(valid, 1.0),
         "train/actions": valid,
-        "pivot/mixed_fraction": jnp.sum(jnp.any(advantages != 0, axis=1), dtype=jnp.float32) / groups,
+        "train/trained_actions": jnp.sum(jnp.any(mask, axis=-1), dtype=jnp.float32),
+        "pivot/mixed_fraction": jnp.sum(is_mixed(rewards, batch.valid), dtype=jnp.float32) / groups,
         "policy/kl_to_reference": kl,
         "policy/clip_fraction": jnp.sum(clipped) / tokens,
         "policy/entropy_estimate": -jnp.sum(logprobs, where=mask) / tokens,
         "rollout/behavior_gap": jnp.max(jnp.abs(gap)),
-        "rollout/action_tokens": tokens / jnp.maximum(valid, 1.0),
+        "rollout/action_tokens": jnp.sum(sampled, dtype=jnp.float32) / jnp.maximum(valid, 1.0),
+        "rollout/cut_off_fraction": jnp.sum(batch.valid & ~batch.finished, dtype=jnp.float32) / jnp.maximum(valid, 1.0),
     }
     return policy_loss + loss.kl_coef * kl, metrics
+
+
+def trained_tokens(
+    sampled: Bool[Array, "N G T"], rewards: Float[Array, "N G"], batch: GroupBatch, loss: LossSection
+) -> Bool[Array, "N G T"]:
+    """The judged actions' tokens, less those of cut-off actions and of surplus message rows if the config says so."""
+    mask = jax.vmap(drop_cut_off)(sampled, batch.finished) if loss.drop_cut_off else sampled
+    if loss.message_share == 1:
+        return mask
+    present = jnp.any(batch.valid, axis=1)
+    spread = jnp.where(present, reward_moments(rewards, batch.valid)[1], 0.0)
+    # whole on every device: rows that are split over devices cannot be sorted
+    rows = [jax.reshard(array, PartitionSpec(None)) for array in (batch.is_message, present, spread)]
+    kept = jax.reshard(cap_message_share(*rows, loss.message_share), jax.typeof(present).sharding)
+    return mask & kept[:, None, None]
 
 
 @partial(jax.jit, static_argnames=("loss", "optimizer", "arch", "rules"), donate_argnames=("state",))
@@ -126,8 +143,3 @@ def grpo_step(
     gradients, metrics = jax.grad(objective, has_aux=True)(state.params)
     state, norm = apply_gradients(state, gradients, optimizer)
     return state, {**metrics, "train/gradient_norm": norm}
-
-
-def _total(parts: Weighted) -> Float[Array, ""]:
-    """One mean over the whole batch: all sums over all weights, divided once."""
-    return divide(Weighted(jnp.sum(parts.sum), jnp.sum(parts.weight)))

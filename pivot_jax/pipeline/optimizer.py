@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -38,13 +38,15 @@ def make_optimizer(section: OptimizerSection) -> optax.GradientTransformation:
 
 def initial_state(params: Parameters[jax.Array], section: OptimizerSection) -> TrainState:
     """Step 0; the optimizer's moments are stored as the parameters are."""
-    return TrainState(jnp.int32(0), params, make_optimizer(section).init(params))
+    return TrainState(jnp.int32(0), params, make_optimizer(section).init(cast(Any, params)))
 
 
 def apply_gradients(
     state: TrainState, gradients: Parameters[jax.Array], section: OptimizerSection
 ) -> tuple[TrainState, jax.Array]:
     """The next state, and the gradients' global norm before clipping."""
-    updates, moments = make_optimizer(section).update(gradients, state.moments, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, moments), optax.global_norm(gradients)
+    # optax raises a float to an integer count, which strict promotion refuses
+    with jax.numpy_dtype_promotion("standard"):
+        updates, moments = make_optimizer(section).update(cast(Any, gradients), state.moments, cast(Any, state.params))
+    params = cast(Parameters[jax.Array], optax.apply_updates(cast(Any, state.params), updates))
+    return TrainState(state.step + 1, params, moments), optax.tree.norm(gradients)

@@ -63,8 +63,9 @@ def pretrain_step(
         for batch in batches:
             logprobs = trunk_logprobs(params, batch.tokens, arch, rules)
             parts.append(token_mean(jnp.where(batch.action_mask, -logprobs, 0.0), batch.action_mask))
-        total = Weighted(sum(part.sum for part in parts), sum(part.weight for part in parts))
-        return divide(total), [divide(part) for part in parts]
+        skills, episodes = parts
+        total = Weighted(skills.sum + episodes.sum, skills.weight + episodes.weight)
+        return divide(total), (divide(skills), divide(episodes))
 
     (loss, losses), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
     state, norm = apply_gradients(state, gradients, optimizer)

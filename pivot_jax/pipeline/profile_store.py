@@ -104,9 +104,10 @@ class ProfileStore:
                         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk)}},
                         "fill_value": -1 if name == "lengths" else np.zeros((), dtype).item(),
                     },
-                    **({} if self.has(name) else {"create": True}),
                 },
-                **({"open": True} if self.has(name) else {"shape": list(shape)}),
+                open=True,
+                create=not self.has(name),
+                shape=None if self.has(name) else list(shape),
             ).result()
             if store.shape[1] < self._shape[1]:
                 store = store.resize(exclusive_max=list(shape), expand_only=True).result()

@@ -13,6 +13,9 @@ import jax
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from pivot_jax.config import Architecture, Config, ConfigError
+from pivot_jax.data.bpe_tokenizer import build_bpe_tokenizer, chatml_training_texts
+from pivot_jax.data.chat_jsonl import read_trajectories
+from pivot_jax.data.continuation import end_of_turn_id
 from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.ledger import Ledger
 from pivot_jax.policy.mesh import Rules, make_mesh
@@ -37,7 +40,7 @@ class Run:
     @property
     def stop_ids(self) -> tuple[int, ...]:
         """Tokens that end an action."""
-        return (int(self.tokenizer.eos_token_id),)
+        return (end_of_turn_id(self.tokenizer),)
 
     def key(self, purpose: str, step: int = 0) -> jax.Array:
         """The random key of one use: derived from the run's seed, never carried about."""
@@ -70,9 +73,29 @@ def open_run(config: Config, command: str) -> Run:
         arch = read_architecture(policy_dir, dtype=config.policy.dtype, remat=config.policy.remat)
     except ValueError as error:
         raise ConfigError(f"policy.path: {error}") from error
-    tokenizer = AutoTokenizer.from_pretrained(policy_dir, local_files_only=True)
+    tokenizer = open_tokenizer(config, policy_dir)
     mesh, rules = open_mesh(config)
     return Run(config, run_dir, policy_dir, arch, tokenizer, mesh, rules)
+
+
+def open_tokenizer(config: Config, policy_dir: Path) -> PreTrainedTokenizerBase:
+    """The policy's tokenizer, or the one that `data.tokenizer` names; `fit` trains one on the data, once."""
+    named, fitted = config.data.tokenizer, Path(config.run.dir) / "tokenizer"
+    if named == "fit" and not (fitted / "tokenizer.json").exists():
+        build_bpe_tokenizer(chatml_training_texts(read_trajectories(config.data.path)), fitted)
+    directory = fitted if named == "fit" else Path(named) if named else policy_dir
+    if not (directory / "tokenizer.json").exists():
+        raise ConfigError(f"data.tokenizer: {directory} holds no tokenizer.json")
+    return AutoTokenizer.from_pretrained(directory, local_files_only=True)
+
+
+def check_vocabulary(run: Run, stage: str) -> None:
+    """ConfigError if the tokenizer writes ids that the policy does not have."""
+    if len(run.tokenizer) > run.arch.vocab_size:
+        raise ConfigError(
+            f"data.tokenizer: it has {len(run.tokenizer)} tokens, the policy {run.arch.vocab_size}; the stage {stage!r} "
+            "needs the tokenizer that the policy was trained with"
+        )
 
 
 def open_mesh(config: Config) -> tuple[jax.sharding.Mesh, Rules]:

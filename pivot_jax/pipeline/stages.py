@@ -13,7 +13,7 @@ from pivot_jax.pipeline.export import export
 from pivot_jax.pipeline.pretrain import pretrain
 from pivot_jax.pipeline.profiling import profile
 from pivot_jax.pipeline.report import build_report, print_summary
-from pivot_jax.pipeline.run import Run, is_complete, open_run
+from pivot_jax.pipeline.run import Run, check_vocabulary, is_complete, open_run
 from pivot_jax.pipeline.selection import select
 from pivot_jax.pipeline.sft import sft
 from pivot_jax.pipeline.train import train
@@ -54,4 +54,6 @@ def run_stages(stage: str, config: Config, command: str, console: Console) -> No
         if name not in ("report", "export") and is_complete(run, name):
             console.print(f"{name}: complete, skipped")
         else:
+            if name not in ("candidates", "report"):
+                check_vocabulary(run, name)
             RUNNERS[name](run, console)

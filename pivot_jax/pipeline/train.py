@@ -78,10 +78,15 @@ def pivot_step(
     groups = fetch(sampled)[: len(pivots)]
     rewards = np.zeros(points.start.shape, np.float32)
     valid = np.zeros(points.start.shape, np.bool_)
+    surplus_calls = np.zeros(points.start.shape, np.int32)
+    is_message = np.zeros(points.start.shape[0], np.bool_)
     for n, (point, group) in enumerate(zip(pivots, groups, strict=True)):
         actions = [a.read(run.tokenizer, point.candidate.tools, run.config.data.action_format) for a in group]
         scores = score(judges, point.candidate, actions)[section.reward]
         rewards[n], valid[n] = scores.rewards, scores.valid
+        expected = len(point.candidate.expert.tool_calls)
+        surplus_calls[n] = [max(0, len(action.tool_calls) - expected) for action in actions]
+        is_message[n] = expected == 0
     batch = GroupBatch(
         trunks=points.trunks,
         tokens=sampled.tokens,
@@ -90,6 +95,9 @@ def pivot_step(
         behavior_logprobs=sampled.behavior_logprobs,
         rewards=to_mesh(rewards, run.mesh, run.rules, "batch", "branch"),
         valid=to_mesh(valid, run.mesh, run.rules, "batch", "branch"),
+        finished=sampled.finished,
+        surplus_calls=to_mesh(surplus_calls, run.mesh, run.rules, "batch", "branch"),
+        is_message=to_mesh(is_message, run.mesh, run.rules, "batch"),
     )
     flat = [action for group in groups for action in group]
     rollout = sampling_cost(run.arch, rows, flat)

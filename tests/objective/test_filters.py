@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from pivot_jax.objective.filters import cap_message_share, drop_cut_off, penalise_surplus_calls
 
 
-def kept(is_message, priority, share):
+def kept(is_message, priority, share, present=None):
+    present = np.ones(len(is_message), bool) if present is None else present
     return np.asarray(
-        jax.jit(cap_message_share, static_argnums=2)(jnp.asarray(is_message), jnp.float32(priority), share)
+        jax.jit(cap_message_share, static_argnums=3)(
+            jnp.asarray(is_message), jnp.asarray(present), jnp.float32(priority), share
+        )
     )
 
 
@@ -56,8 +59,16 @@ def test_a_batch_of_messages_alone_keeps_none_below_a_share_of_one(share):
     assert np.all(kept([True] * 4, [1, 2, 3, 4], 1.0))
 
 
+def test_rows_that_carry_nothing_are_neither_kept_nor_counted():
+    """Two messages and two calls at a half; without the second call, only one message fits."""
+    is_message, priority = [True, True, False, False], [1, 2, 0, 0]
+    assert np.array_equal(kept(is_message, priority, 0.5), [True, True, True, True])
+    assert np.array_equal(kept(is_message, priority, 0.5, [True, True, True, False]), [False, True, True, False])
+    assert np.array_equal(kept(is_message, priority, 0.5, [True, False, True, True]), [True, False, True, True])
+
+
 def test_surplus_calls_cost_successes_alone_and_never_below_zero():
     rewards = jnp.asarray([1.0, 1.0, 1.0, 0.0, 0.5, 1.0])
-    calls = jnp.asarray([1, 2, 9, 9, 3, 0])
-    out = penalise_surplus_calls(rewards, calls, jnp.asarray(1), 0.25)
+    surplus = jnp.asarray([0, 1, 8, 8, 2, 0])
+    out = penalise_surplus_calls(rewards, surplus, 0.25)
     np.testing.assert_allclose(out, [1.0, 0.75, 0.0, 0.0, 0.25, 1.0])

@@ -20,7 +20,10 @@ def action(count: int) -> SampledAction:
     return SampledAction(ids(count), np.zeros(count, np.float32), True)
 
 
-ROWS = [Row(ids(7), (BranchSlot(7, ids(1), 0, 0), BranchSlot(4, ids(2), 0, 1))), Row(ids(3), (BranchSlot(3, ids(1), 1, 0),))]
+ROWS = [
+    Row(ids(7), (BranchSlot(7, ids(1), 0, 0), BranchSlot(4, ids(2), 0, 1))),
+    Row(ids(3), (BranchSlot(3, ids(1), 1, 0),)),
+]
 ACTIONS = [action(5), action(2), action(4)]
 
 

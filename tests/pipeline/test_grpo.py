@@ -1,18 +1,26 @@
-"""The GRPO loss and step: a plain numpy statement of Eq. 7, and the invariants of the field."""
+"""The GRPO loss and step: every option against plain loops, and the invariants of the field."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from pivot_jax.config import LossSection, OptimizerSection
+from pivot_jax.config import LossSection, OptimizerSection, load
+from pivot_jax.objective.advantages import group_advantages
 from pivot_jax.pipeline.checkpoint import fresh_state
 from pivot_jax.pipeline.grpo import Anchors, GroupBatch, anchor_logprobs, group_loss, grpo_step
 from pivot_jax.policy.mesh import to_mesh
 from tests.policy.tiny import DENSE, RULES, policy, tokens
+from tests.reference.grpo import loss_of_batch
 
+CONFIGS = Path(__file__).parents[2] / "configs"
+PRESETS = sorted((CONFIGS / "preset").glob("*.toml"))
 N, G, T, S = 8, 4, 6, 10
 
 
@@ -28,58 +36,135 @@ def host_batch(seed: int = 0) -> dict[str, np.ndarray]:
         "behavior_logprobs": rng.normal(-1, 0.3, (N, G, T)).astype(np.float32),
         "rewards": rng.integers(0, 2, (N, G)).astype(np.float32),
         "valid": np.ones((N, G), np.bool_),
+        "finished": rng.random((N, G)) < 0.7,
+        "surplus_calls": rng.integers(0, 3, (N, G)).astype(np.int32),
+        "is_message": np.arange(N) % 2 == 0,
     }
 
 
 def on_mesh(host: dict[str, np.ndarray], mesh) -> GroupBatch:
-    axes = {"trunks": ("batch", "seq"), **dict.fromkeys(("tokens", "action_mask", "behavior_logprobs"),
-                                                        ("batch", "branch", "seq"))}  # fmt: skip
+    per_token = dict.fromkeys(("tokens", "action_mask", "behavior_logprobs"), ("batch", "branch", "seq"))
+    axes = {"trunks": ("batch", "seq"), "is_message": ("batch",), **per_token}
     return GroupBatch(**{k: to_mesh(v, mesh, RULES, *axes.get(k, ("batch", "branch"))) for k, v in host.items()})
 
 
-def plain_loss(logprobs, old, reference, batch, loss: LossSection) -> float:
-    """Eq. 7, one action at a time."""
-    surrogate, divergence, weights = 0.0, 0.0, 0.0
-    for n in range(N):
-        judged = batch["rewards"][n][batch["valid"][n]]
-        for g in range(G):
-            if not batch["valid"][n, g]:
-                continue
-            advantage = 0.0
-            if len(set(judged.tolist())) > 1:
-                advantage = (batch["rewards"][n, g] - judged.mean()) / (judged.std() + loss.std_eps)
-            own_loss, own_kl, count = 0.0, 0.0, 0
-            for t in range(T):
-                if not batch["action_mask"][n, g, t]:
-                    continue
-                ratio = np.exp(logprobs[n, g, t] - old[n, g, t])
-                clipped = np.clip(ratio, 1 - loss.clip_low, 1 + loss.clip_high)
-                own_loss -= min(ratio * advantage, clipped * advantage)
-                gap = reference[n, g, t] - logprobs[n, g, t]
-                own_kl += np.exp(gap) - 1 - gap
-                count += 1
-            scale = count if loss.aggregation == "sequence" else 1
-            surrogate, divergence = surrogate + own_loss / scale, divergence + own_kl / scale
-            weights += 1 if loss.aggregation == "sequence" else count
-    return (surrogate + loss.kl_coef * divergence) / weights
+OPTIONS: dict[str, dict[str, Any]] = {
+    "equation_7": {"kl_coef": 0.3, "clip_high": 0.28},
+    "token_mean": {"kl_coef": 0.3, "aggregation": "token"},
+    "constant": {"kl_coef": 0.3, "aggregation": "constant", "constant_length": 7},
+    "dual_clip": {"dual_clip": 1.5},
+    "gspo": {"surrogate": "gspo", "clip_low": 0.05, "clip_high": 0.08},
+    "cispo": {"surrogate": "cispo", "clip_low": 1.0, "clip_high": 0.3, "aggregation": "token"},
+    "k1": {"kl_coef": 0.3, "kl_estimator": "k1"},
+    "k1_weighted": {"kl_coef": 0.3, "kl_estimator": "k1", "kl_weighted": True},
+    "k2": {"kl_coef": 0.3, "kl_estimator": "k2"},
+    "k3_weighted": {"kl_coef": 0.3, "kl_weighted": True},
+    "truncated": {"importance_cap": 1.2},
+    "truncated_sequence": {"importance_cap": 1.2, "importance_level": "sequence"},
+    "masked": {"importance": "masked", "importance_floor": 0.7, "importance_cap": 1.4},
+    "masked_sequence": {
+        "importance": "masked", "importance_floor": 0.5, "importance_cap": 2.0, "importance_level": "sequence",
+    },
+    "drop_cut_off": {"kl_coef": 0.3, "drop_cut_off": True},
+    "message_share": {"kl_coef": 0.3, "message_share": 0.25},
+    "no_messages": {"message_share": 0.0},
+    "surplus_penalty": {"surplus_penalty": 0.25},
+    "all_guards": {"drop_cut_off": True, "message_share": 0.25, "surplus_penalty": 0.25, "aggregation": "token"},
+    "centred": {"advantage": "centred"},
+    "leave_one_out": {"advantage": "leave_one_out"},
+    "leave_one_out_std": {"advantage": "leave_one_out_std"},
+    "no_baseline": {"advantage": "none"},
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("aggregation", ["sequence", "token"])
-def test_loss_equals_a_plain_statement_of_equation_7(aggregation):
+def irregular_batch() -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+    """Log-probs (policy, old, reference) and a batch with unjudged actions and a uniform group."""
     rng = np.random.default_rng(1)
     batch = host_batch()
     batch["valid"][0, 1] = batch["valid"][3, 0] = False
     batch["rewards"][5] = 1.0
-    logprobs, old, reference = (rng.normal(-1, 0.4, (N, G, T)).astype(np.float32) for _ in range(3))
-    loss = LossSection(aggregation=aggregation, kl_coef=0.3, clip_low=0.2, clip_high=0.28)
+    return [rng.normal(-1, 0.4, (N, G, T)).astype(np.float32) for _ in range(3)], batch
+
+
+def measured(loss: LossSection) -> tuple[float, dict[str, float]]:
+    """Loss and metrics of the irregular batch, on the mesh."""
+    logprobs, batch = irregular_batch()
     mesh, _ = policy()
     with jax.set_mesh(mesh):
-        arrays = [to_mesh(a, mesh, RULES, "batch", "branch", "seq") for a in (logprobs, old, reference)]
-        ours, metrics = group_loss(arrays[0], Anchors(*arrays[1:]), on_mesh(batch, mesh), loss)
-        np.testing.assert_allclose(float(ours), plain_loss(logprobs, old, reference, batch, loss), rtol=2e-5)
-        mixed = [len(set(r[v].tolist())) > 1 for r, v in zip(batch["rewards"], batch["valid"], strict=True)]
-        assert float(metrics["pivot/mixed_fraction"]) == pytest.approx(np.mean(mixed))
-        assert float(metrics["train/reward_mean"]) == pytest.approx(batch["rewards"][batch["valid"]].mean())
+        ours, *anchors = [to_mesh(a, mesh, RULES, "batch", "branch", "seq") for a in logprobs]
+        compiled = jax.jit(group_loss, static_argnames="loss")
+        value, metrics = compiled(ours, Anchors(*anchors), on_mesh(batch, mesh), loss=loss)
+        return float(value), {name: float(metric) for name, metric in metrics.items()}
+
+
+def by_loops(loss: LossSection) -> float:
+    """The same loss by the loops."""
+    logprobs, batch = irregular_batch()
+    return loss_of_batch(*logprobs, batch, loss)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_equals_the_loops(name):
+    loss = LossSection(**OPTIONS[name])
+    np.testing.assert_allclose(measured(loss)[0], by_loops(loss), rtol=2e-5)
+
+
+def test_every_option_changes_the_loss():
+    """Else an option that is not used would pass the comparison with the loops."""
+    plain = by_loops(LossSection(kl_coef=0.3))
+    changed = {name: by_loops(LossSection(**{"kl_coef": 0.3, **options})) for name, options in OPTIONS.items()}
+    assert [name for name, value in changed.items() if abs(value - plain) < 1e-4] == []
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_every_preset_equals_the_loops(preset):
+    loss = load([preset]).loss
+    np.testing.assert_allclose(measured(loss)[0], by_loops(loss), rtol=2e-5)
+
+
+def test_metrics_by_hand():
+    _, metrics = measured(LossSection(kl_coef=0.3, drop_cut_off=True))
+    _, batch = irregular_batch()
+    mixed = [len(set(r[v].tolist())) > 1 for r, v in zip(batch["rewards"], batch["valid"], strict=True)]
+    assert metrics["pivot/mixed_fraction"] == pytest.approx(np.mean(mixed))
+    assert metrics["train/reward_mean"] == pytest.approx(batch["rewards"][batch["valid"]].mean())
+    assert metrics["train/actions"] == batch["valid"].sum()
+    assert metrics["train/trained_actions"] == (batch["valid"] & batch["finished"]).sum()
+    assert metrics["rollout/cut_off_fraction"] == pytest.approx((~batch["finished"])[batch["valid"]].mean())
+    lengths = batch["action_mask"].sum(axis=-1)[batch["valid"]]
+    assert metrics["rollout/action_tokens"] == pytest.approx(lengths.mean())
+
+
+@pytest.mark.parametrize(
+    ("preset", "table"),
+    [
+        ("paper", {1: (3.873, -0.258), 2: (2.646, -0.378), 8: (1.0, -1.0), 15: (0.258, -3.873)}),
+        ("nemo", {1: (1.0, -0.258), 2: (3.615, -0.379), 8: (1.033, -1.033), 15: (0.258, -1.0)}),
+    ],
+)
+def test_presets_give_the_published_advantages(preset, table):
+    """Sixteen actions, k successes: to the digits that are printed."""
+    kind = load([CONFIGS / "preset" / f"{preset}.toml"]).loss.advantage
+    for successes, expected in table.items():
+        rewards = jnp.asarray([1.0] * successes + [0.0] * (16 - successes))
+        advantages = group_advantages(rewards, jnp.ones(16, bool), kind)
+        np.testing.assert_allclose([advantages[0], advantages[-1]], expected, atol=6e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"surrogate": "gspo", "aggregation": "token"},
+        {"surrogate": "cispo", "dual_clip": 3.0},
+        {"dual_clip": 1.1},
+        {"kl_estimator": "k2", "kl_weighted": True},
+        {"importance": "masked", "importance_floor": 2.0, "importance_cap": 1.5},
+        {"importance_floor": 0.5, "importance_cap": 2.0},
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options):
+    with pytest.raises(ValidationError, match=next(iter(options))):
+        LossSection(**options)
 
 
 def gradients(batch: dict[str, np.ndarray], loss: LossSection, behavior: bool = False):
@@ -116,7 +201,7 @@ def test_a_uniform_group_and_an_unjudged_action_give_exactly_zero_gradient():
 def test_permuting_a_group_permutes_its_gradient():
     batch, order = host_batch(), [2, 0, 3, 1]
     loss = LossSection()
-    permuted = {k: v[:, order] if k != "trunks" else v for k, v in batch.items()}
+    permuted = {k: v[:, order] if k not in ("trunks", "is_message") else v for k, v in batch.items()}
     np.testing.assert_allclose(gradients(permuted, loss), gradients(batch, loss)[:, order], atol=1e-7)
 
 

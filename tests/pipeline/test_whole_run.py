@@ -39,7 +39,14 @@ def exported(run_dir: Path, arm: str) -> dict[str, np.ndarray]:
 
 
 def test_run_directory_contract(finished):
-    for name in ("config.json", "manifest.json", "metrics.jsonl", "ledger.json", "report/index.html", "report/report.json"):
+    for name in (
+        "config.json",
+        "manifest.json",
+        "metrics.jsonl",
+        "ledger.json",
+        "report/index.html",
+        "report/report.json",
+    ):
         assert (finished / name).stat().st_size > 0, name
     assert (finished / "checkpoints").is_dir()
     report = read(finished / "report" / "report.json")

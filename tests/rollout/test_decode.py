@@ -18,6 +18,7 @@ from tests.policy.tiny import DENSE, MESHES, RULES, policy, tokens
 
 N, S, B, F, NEW = 8, 16, 3, 3, 7
 STOP = (5, 9, 11, 17, 23)
+PLAIN = SamplingSection(max_new_tokens=NEW)
 
 
 def host_points(seed: int = 0) -> dict[str, np.ndarray]:
@@ -42,7 +43,7 @@ def on_mesh(host: dict[str, np.ndarray], mesh) -> BranchPoints:
     )
 
 
-def sample(mesh, params, host, settings=SamplingSection(max_new_tokens=NEW), seed: int = 1):
+def sample(mesh, params, host, settings=PLAIN, seed: int = 1):
     with jax.set_mesh(mesh):
         key = jax.random.key(seed)
         out = sample_branches(params, on_mesh(host, mesh), key, settings=settings, stop=STOP, arch=DENSE, rules=RULES)
@@ -83,9 +84,7 @@ def test_sampler_logprobs_equal_teacher_forced_logprobs():
         )
         trunks = to_mesh(host["trunks"], mesh, RULES, "batch", "seq")
         forced = np.asarray(jax.jit(branch_logprobs, static_argnums=(3, 4))(params, trunks, branches, DENSE, RULES))
-    np.testing.assert_allclose(
-        out.behavior_logprobs[out.action_mask], forced[out.action_mask], atol=2e-5, rtol=0
-    )
+    np.testing.assert_allclose(out.behavior_logprobs[out.action_mask], forced[out.action_mask], atol=2e-5, rtol=0)
 
 
 def test_same_tokens_on_every_mesh():

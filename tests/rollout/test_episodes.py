@@ -70,7 +70,7 @@ def test_a_policy_that_never_stops_is_cut_off_and_fails(tokenizer):
     assert done["copy/1"].env.outcome() == 0 and done["copy/1"].turns == 1
     assert done["terminal/1"].turns == 3 and done["terminal/1"].env.outcome() == 0
     history = str(tokenizer.decode(done["terminal/1"].ids))
-    assert history.count("what what what what<|end|>") == 2  # what it wrote stays, closed where it was cut
+    assert history.count("what what what what<|end|>") == 3  # what it wrote stays, closed where it was cut
 
 
 def test_what_the_policy_wrote_is_kept_token_by_token(tokenizer):
