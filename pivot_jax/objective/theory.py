@@ -140,6 +140,20 @@ def order_distortion(
     return jnp.maximum(spread(acceptable), spread(~acceptable))
 
 
+def pairs_kept(
+    logprobs: Float[Array, " A"], reference_logprobs: Float[Array, " A"], where: Bool[Array, " A"]
+) -> Float[Array, ""]:
+    """Share of the pairs of actions inside `where` that stand in the same order as under π_0, 1 without a pair.
+
+    It is (1 + Kendall's τ)/2: 1 when the order is kept, 1/2 for an order drawn anew. A pair that was tied counts as
+    kept only if it still is.
+    """
+    pairs = where[:, None] & where[None, :] & ~jnp.eye(where.size, dtype=bool)
+    signs = [jnp.sign(values[:, None] - values[None, :]) for values in (logprobs, reference_logprobs)]
+    kept = jnp.sum(signs[0] == signs[1], where=pairs, dtype=logprobs.dtype)
+    return jnp.where(jnp.any(pairs), kept / jnp.maximum(jnp.sum(pairs, dtype=logprobs.dtype), 1.0), 1.0)
+
+
 def _iterate(
     step: Callable[[Float[Array, " A"]], Float[Array, " A"]], start: Float[Array, " A"], steps: int
 ) -> Float[Array, " A"]:

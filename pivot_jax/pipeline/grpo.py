@@ -118,8 +118,11 @@ def trained_tokens(
     present = jnp.any(batch.valid, axis=1)
     spread = jnp.where(present, reward_moments(rewards, batch.valid)[1], 0.0)
     # whole on every device: rows that are split over devices cannot be sorted
-    rows = [jax.reshard(array, PartitionSpec(None)) for array in (batch.is_message, present, spread)]
-    kept = jax.reshard(cap_message_share(*rows, loss.message_share), jax.typeof(present).sharding)
+    is_message, judged, priority = (
+        jax.reshard(array, PartitionSpec(None)) for array in (batch.is_message, present, spread)
+    )
+    kept = cap_message_share(is_message, judged, priority, loss.message_share)
+    kept = jax.reshard(kept, jax.typeof(present).sharding)
     return mask & kept[:, None, None]
 
 

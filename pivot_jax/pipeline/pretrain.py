@@ -40,7 +40,7 @@ from pivot_jax.policy.logprobs import trunk_logprobs
 from pivot_jax.policy.mesh import Rules
 from pivot_jax.policy.spec import count_parameters, initialise
 from pivot_jax.policy.weights import write_weights
-from pivot_jax.records import Trajectory
+from pivot_jax.records import Action, Trajectory
 from pivot_jax.rollout.layout import round_up
 
 FIRST_SEED = 5_000_000
@@ -97,9 +97,8 @@ def pretrain(config: Config, command: str, console: Console) -> None:
         console.print(f"pretrain: complete, see {policy_dir}")
         return
     trajectories = {"skills": list(_questions(section)), "episodes": list(_episodes(config))}
-    tokenizer = build_small_tokenizer(
-        training_texts(item for group in trajectories.values() for item in group), run_dir / "tokenizer"
-    )
+    known = [*trajectories["skills"], *trajectories["episodes"], *_answers_to_nonsense(config)]
+    tokenizer = build_small_tokenizer(training_texts(known), run_dir / "tokenizer")
     arch = section.architecture.model_copy(update={"vocab_size": len(tokenizer)})
     mesh, rules = open_mesh(config)
     run = Run(config, run_dir, run_dir / "tokenizer", arch, tokenizer, mesh, rules)
@@ -156,6 +155,17 @@ def _questions(section: PretrainSection) -> Iterator[Trajectory]:
     for name, reset in SKILLS.items():
         for seed in range(FIRST_SEED, FIRST_SEED + section.questions):
             yield demonstrate(reset, name, seed)
+
+
+def _answers_to_nonsense(config: Config) -> Iterator[Trajectory]:
+    """What environments answer to actions that no expert takes, for the tokenizer to know these words too."""
+    for name in config.data.domains:
+        tools = DOMAINS[name](FIRST_SEED).tools
+        nonsense = [Action.say("what"), Action(malformed="unreadable"), Action.call("unknown")]
+        for action in [*nonsense, *(Action.call(tool.name) for tool in tools)]:
+            env = DOMAINS[name](FIRST_SEED)
+            messages = (*env.opening(), action.message(), *env.step(action))
+            yield Trajectory(id=name, domain=name, task_id=name, messages=messages, tools=tools)
 
 
 def _episodes(config: Config) -> Iterator[Trajectory]:

@@ -93,8 +93,8 @@ def check_vocabulary(run: Run, stage: str) -> None:
     """ConfigError if the tokenizer writes ids that the policy does not have."""
     if len(run.tokenizer) > run.arch.vocab_size:
         raise ConfigError(
-            f"data.tokenizer: it has {len(run.tokenizer)} tokens, the policy {run.arch.vocab_size}; the stage {stage!r} "
-            "needs the tokenizer that the policy was trained with"
+            f"data.tokenizer: it has {len(run.tokenizer)} tokens, the policy {run.arch.vocab_size}; "
+            f"the stage {stage!r} needs the tokenizer that the policy was trained with"
         )
 
 

@@ -163,3 +163,14 @@ def test_order_distortion_by_hand():
     assert float(theory.order_distortion(after, before, jnp.asarray([True, True, False, False]))) == 0.5
     assert float(theory.order_distortion(after, before, jnp.asarray([False, False, True, True]))) == 0.5
     assert float(theory.order_distortion(after, before, jnp.zeros(4, bool))) == 4.75
+
+
+def test_pairs_kept_by_hand():
+    before = jnp.asarray([0.1, 0.2, 0.3, 0.4])
+    everywhere = jnp.ones(4, bool)
+    assert float(theory.pairs_kept(2 * before - 5, before, everywhere)) == 1.0
+    assert float(theory.pairs_kept(-before, before, everywhere)) == 0.0
+    after = jnp.asarray([0.1, 0.3, 0.2, 0.4])  # one of six pairs has changed places
+    np.testing.assert_allclose(theory.pairs_kept(after, before, everywhere), 5 / 6, rtol=1e-6)
+    assert float(theory.pairs_kept(after, before, jnp.asarray([True, True, False, True]))) == 1.0
+    assert float(theory.pairs_kept(after, before, jnp.asarray([True, False, False, False]))) == 1.0
