@@ -75,11 +75,12 @@ def main() -> None:
             world = make_world(mesh, seed)
             results[str(seed)] = {"signal": signal(world, seed), "order": order(world)}
             print(f"seed {seed}\n{json.dumps(results[str(seed)], indent=2)}", flush=True)
+    devices = f"{jax.device_count()} {jax.default_backend()} device(s)"
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     record = {
         "command": " ".join(["python", *sys.argv]),
         "commit": commit,
-        "machine": f"{platform.machine()}, {jax.device_count()} {jax.default_backend()} device(s), jax {jax.__version__}",
+        "machine": f"{platform.machine()}, {devices}, jax {jax.__version__}",
         "seconds": round(time.time() - began),
         "seeds": SEEDS,
         "settings": {

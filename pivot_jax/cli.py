@@ -56,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(2) from None
     except Interrupted as stopped:
         console.print(f"{stopped}; the same command continues from there")
+    except KeyboardInterrupt:
+        print("pivot-jax: interrupted; the same command continues with what is not stored yet", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def parse(words: Sequence[str]) -> tuple[str, Config, bool]:

@@ -104,7 +104,7 @@ def sample_next(
         params, points, run.key("evaluate"), settings=settings, stop=run.stop_ids, arch=run.arch, rules=run.rules
     )
     actions = [group[0] for group in fetch(sampled)[: len(rows)]]
-    return actions, sampling_cost(run.arch, rows, actions)
+    return actions, sampling_cost(run.arch, rows, [len(action.ids) for action in actions])
 
 
 def _row(episode: Episode) -> Row:

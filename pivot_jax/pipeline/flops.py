@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pivot_jax.config import Architecture
 from pivot_jax.pipeline.ledger import Cost, causal_keys, forward_flops, unembedding_flops
 from pivot_jax.policy.spec import count_parameters
-from pivot_jax.rollout.actions import SampledAction
 from pivot_jax.rollout.layout import Row
 
 
@@ -29,8 +28,8 @@ def tokens_flops(arch: Architecture, *, tokens: int, attended_keys: int, logits:
     ) + unembedding_flops(embed=arch.embed, vocab=arch.vocab_size, tokens=logits)
 
 
-def sampling_cost(arch: Architecture, rows: Sequence[Row], actions: Sequence[SampledAction]) -> Cost:
-    """Cost of prefilling each row's trunk once and sampling these actions, one a branch, in row order.
+def sampling_cost(arch: Architecture, rows: Sequence[Row], lengths: Sequence[int]) -> Cost:
+    """Cost of prefilling each row's trunk once and sampling actions of these lengths, one a branch, in row order.
 
     Padding is not counted: it is the layout's waste, not the method's.
     """
@@ -38,29 +37,29 @@ def sampling_cost(arch: Architecture, rows: Sequence[Row], actions: Sequence[Sam
     prefilled = sum(len(row.trunk) for row in rows)
     keys = sum(causal_keys(len(row.trunk)) for row in rows)
     decoded, logits = 0, 0
-    for slot, action in zip(branches, actions, strict=True):
+    for slot, length in zip(branches, lengths, strict=True):
         # the last sampled token is never fed back
-        fed = len(slot.forced) + len(action.ids) - 1
+        fed = len(slot.forced) + length - 1
         keys += causal_keys(fed, start=slot.start)
         decoded += fed
-        logits += len(action.ids)
+        logits += length
     return Cost(
-        rollout_turns=len(actions),
+        rollout_turns=len(lengths),
         prompt_tokens_logical=sum(slot.start + len(slot.forced) for slot in branches),
         prompt_tokens_computed=prefilled + sum(len(slot.forced) for slot in branches),
-        sampled_tokens=sum(len(action.ids) for action in actions),
+        sampled_tokens=sum(lengths),
         flops=tokens_flops(arch, tokens=prefilled + decoded, attended_keys=keys, logits=logits),
     )
 
 
-def scoring_flops(arch: Architecture, rows: Sequence[Row], actions: Sequence[SampledAction]) -> int:
+def scoring_flops(arch: Architecture, rows: Sequence[Row], lengths: Sequence[int]) -> int:
     """FLOPs of one forward pass over rows and their sampled actions, each trunk once (log-probs of every action)."""
     branches = [slot for row in rows for slot in row.branches]
-    lengths = [len(slot.forced) + len(action.ids) for slot, action in zip(branches, actions, strict=True)]
+    whole = [len(slot.forced) + length for slot, length in zip(branches, lengths, strict=True)]
     keys = sum(causal_keys(len(row.trunk)) for row in rows)
-    keys += sum(causal_keys(length, start=slot.start) for slot, length in zip(branches, lengths, strict=True))
-    tokens = sum(len(row.trunk) for row in rows) + sum(lengths)
-    return tokens_flops(arch, tokens=tokens, attended_keys=keys, logits=sum(len(action.ids) for action in actions))
+    keys += sum(causal_keys(length, start=slot.start) for slot, length in zip(branches, whole, strict=True))
+    tokens = sum(len(row.trunk) for row in rows) + sum(whole)
+    return tokens_flops(arch, tokens=tokens, attended_keys=keys, logits=sum(lengths))
 
 
 def sequence_flops(arch: Architecture, lengths: Sequence[int], logits: int) -> int:

@@ -122,13 +122,17 @@ def descend(
     optimizer = optax.adam(learning_rate)
 
     @jax.jit
-    def step(params: Parameters[jax.Array], state: optax.OptState, batch: Any) -> tuple[Any, optax.OptState]:
-        updates, state = optimizer.update(jax.grad(loss)(params, batch), state, params)
+    def step(params: Any, state: optax.OptState, batch: Any) -> tuple[Any, optax.OptState]:
+        gradient = jax.grad(loss)(params, batch)
+        # optax raises a float to an integer count, which strict promotion refuses
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = optimizer.update(gradient, state, params)
         return optax.apply_updates(params, updates), state
 
-    state = optimizer.init(params)
+    tree: Any = params  # a pytree to optax, whose types know no dataclasses
+    state = optimizer.init(tree)
     for batch in batches:
-        if done(params):
+        if done(tree):
             break
-        params, state = step(params, state, batch)
-    return params
+        tree, state = step(tree, state, batch)
+    return tree

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -25,7 +24,7 @@ from pivot_jax.data.rendering import render
 from pivot_jax.data.small_tokenizer import build_small_tokenizer, training_texts
 from pivot_jax.domains.environment import demonstrate
 from pivot_jax.domains.registry import DOMAINS, SKILLS
-from pivot_jax.objective.aggregation import Weighted, divide, token_mean
+from pivot_jax.objective.aggregation import Weighted, divide
 from pivot_jax.pipeline.artifacts import write_json
 from pivot_jax.pipeline.batches import index_batches
 from pivot_jax.pipeline.checkpoint import final_policy
@@ -35,8 +34,7 @@ from pivot_jax.pipeline.loop import Advance, Charges, train_arm
 from pivot_jax.pipeline.optimizer import TrainState, apply_gradients
 from pivot_jax.pipeline.progress import progress
 from pivot_jax.pipeline.run import Run, complete, open_mesh, pin_config, read_manifest
-from pivot_jax.pipeline.sft import SequenceBatch, sequence_batch
-from pivot_jax.policy.logprobs import trunk_logprobs
+from pivot_jax.pipeline.sft import SequenceBatch, imitation_loss, sequence_batch
 from pivot_jax.policy.mesh import Rules
 from pivot_jax.policy.spec import count_parameters, initialise
 from pivot_jax.policy.weights import write_weights
@@ -59,13 +57,9 @@ def pretrain_step(
     """One step of next-token prediction on the actions of two batches of different lengths: skills, episodes."""
 
     def objective(params):
-        parts = []
-        for batch in batches:
-            logprobs = trunk_logprobs(params, batch.tokens, arch, rules)
-            parts.append(token_mean(jnp.where(batch.action_mask, -logprobs, 0.0), batch.action_mask))
-        skills, episodes = parts
-        total = Weighted(skills.sum + episodes.sum, skills.weight + episodes.weight)
-        return divide(total), (divide(skills), divide(episodes))
+        skills, episodes = (imitation_loss(params, batch, arch, rules) for batch in batches)
+        both = Weighted(skills.sum + episodes.sum, skills.weight + episodes.weight)
+        return divide(both), (divide(skills), divide(episodes))
 
     (loss, losses), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
     state, norm = apply_gradients(state, gradients, optimizer)

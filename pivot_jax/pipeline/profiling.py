@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,21 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from pivot_jax.data.trunks import BranchPoint, Trunk
-from pivot_jax.pipeline.artifacts import write_json
+from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.candidates import Prepared, load_prepared
 from pivot_jax.pipeline.flops import sampling_cost
 from pivot_jax.pipeline.ledger import Cost, Ledger
 from pivot_jax.pipeline.profile_store import ProfileStore
 from pivot_jax.pipeline.progress import progress
 from pivot_jax.pipeline.run import Run, complete, require
-from pivot_jax.pipeline.scoring import score, verifiers
+from pivot_jax.pipeline.scoring import REWARDS, Scores, score, verifiers
 from pivot_jax.policy.spec import Parameters
 from pivot_jax.policy.weights import read_weights
 from pivot_jax.records import Candidate
 from pivot_jax.rollout.actions import SampledAction, fetch
 from pivot_jax.rollout.decode import sample_branches
-from pivot_jax.rollout.layout import BranchSlot, Row, lay_out, state_uid
+from pivot_jax.rollout.layout import BranchSlot, Row, lay_out, round_up, state_uid
+from pivot_jax.verify.verifier import Verifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,36 +62,61 @@ def profile(run: Run, console: Console) -> None:
     require(run, "candidates", "profile")
     section = run.config.profile
     points = profiled_points(load_prepared(run), section.share)
-    write_json(run.dir / "profile_candidates.json", [point.candidate.id for point in points])
     store = open_store(run, points)
     judges = verifiers(run.config.verifier)
-    cost = Cost.zero()
+    sampled_now = 0
     with jax.set_mesh(run.mesh):
         params = read_weights(run.policy_dir, run.arch, run.mesh, run.rules)
         chunks = range(0, len(points), section.chunk)
         for begin in progress(chunks, "profile", console, unit="candidates", each=section.chunk, total=len(points)):
             draws = store.missing(begin)
-            if not draws:
-                continue
-            chunk = points[begin : begin + section.chunk]
-            started = time.monotonic()
-            actions, chunk_cost = sample_points(run, params, chunk, draws)
-            scores, calls = [], 0
-            for point, group in zip(chunk, actions, strict=True):
-                read = [
-                    action.read(run.tokenizer, point.candidate.tools, run.config.data.action_format) for action in group
-                ]
-                scores.append(score(judges, point.candidate, read))
-                calls += len(read)
-            for k, draw in enumerate(draws):
-                arrays = _token_arrays([group[k] for group in actions], run.config.sampling.max_new_tokens)
-                for name in scores[0]:
-                    arrays[f"rewards/{name}"] = np.array([s[name].rewards[k] for s in scores], np.float32)
-                    arrays[f"status/{name}"] = np.array([s[name].status[k] for s in scores], np.int8)
-                store.write_draw(begin, draw, arrays)
-            cost += chunk_cost + Cost(verifier_calls=calls, seconds=time.monotonic() - started)
-    counts = {"candidates": len(points), "draws": section.samples, "actions_sampled_now": cost.rollout_turns}
-    complete(run, "profile", counts, Ledger().charge("pivotrl", "profile", cost), began)
+            if draws:
+                chunk = points[begin : begin + section.chunk]
+                _profile_chunk(run, params, store, judges, begin, chunk, draws)
+                sampled_now += len(chunk) * len(draws)
+    counts = {"candidates": len(points), "draws": section.samples, "actions_sampled_now": sampled_now}
+    ledger = Ledger().charge("pivotrl", "profile", profile_cost(run, points, store))
+    complete(run, "profile", counts, ledger, began)
+
+
+def _profile_chunk(
+    run: Run,
+    params: Parameters[jax.Array],
+    store: ProfileStore,
+    judges: Sequence[Verifier],
+    begin: int,
+    chunk: Sequence[ProfiledPoint],
+    draws: Sequence[int],
+) -> None:
+    """Sample these draws at the candidates of one chunk, score them, and store both."""
+    started = time.monotonic()
+    actions = sample_points(run, params, chunk, draws)
+    scores: list[dict[str, Scores]] = []
+    for point, group in zip(chunk, actions, strict=True):
+        read = [action.read(run.tokenizer, point.candidate.tools, run.config.data.action_format) for action in group]
+        scores.append(score(judges, point.candidate, read))
+    for k, draw in enumerate(draws):
+        arrays = _token_arrays([group[k] for group in actions], run.config.sampling.max_new_tokens)
+        for name in REWARDS:
+            arrays[f"rewards/{name}"] = np.array([group[name].rewards[k] for group in scores], np.float32)
+            arrays[f"status/{name}"] = np.array([group[name].status[k] for group in scores], np.int8)
+        store.write_draw(begin, draw, arrays)
+    path = run.dir / "profile" / "seconds.json"
+    seconds = read_json(path) if path.exists() else {}
+    spent = seconds.get(str(begin), 0.0) + time.monotonic() - started
+    write_json(path, {**seconds, str(begin): spent})
+
+
+def profile_cost(run: Run, points: Sequence[ProfiledPoint], store: ProfileStore) -> Cost:
+    """What the stored profile cost, whichever calls made it: counted from what is stored, each trunk prefilled once."""
+    section, cost = run.config.profile, Cost.zero()
+    lengths = store.read("lengths")
+    for begin in range(0, len(points), section.chunk):
+        chunk = points[begin : begin + section.chunk]
+        rows = [row for row, _ in branch_rows(chunk, range(section.samples), section.branches_per_trunk)]
+        cost += sampling_cost(run.arch, rows, lengths[begin : begin + len(chunk)].reshape(-1).tolist())
+    seconds = sum(read_json(run.dir / "profile" / "seconds.json").values())
+    return replace(cost, verifier_calls=cost.rollout_turns, seconds=seconds)
 
 
 def open_store(run: Run, points: Sequence[ProfiledPoint]) -> ProfileStore:
@@ -118,21 +144,14 @@ def open_store(run: Run, points: Sequence[ProfiledPoint]) -> ProfileStore:
 
 def sample_points(
     run: Run, params: Parameters[jax.Array], points: Sequence[ProfiledPoint], draws: Sequence[int]
-) -> tuple[list[list[SampledAction]], Cost]:
-    """The actions `[point][draw]` sampled at these points, each trunk prefilled once, and what that cost."""
+) -> list[list[SampledAction]]:
+    """The actions `[point][draw]` sampled at these points, each trunk prefilled once."""
     section = run.config.profile
-    per_row = max(1, section.branches_per_trunk // len(draws))
-    rows: list[tuple[Row, list[int]]] = []
-    members: list[int] = []
-    for index, point in enumerate([*points, None]):
-        if members and (point is None or point.trunk is not points[members[0]].trunk or len(members) == per_row):
-            rows.append((_row([points[i] for i in members], draws), members))
-            members = []
-        members.append(index)
-    row_count = _row_count(section.chunk, per_row, rows)
-    batch = lay_out(
-        [row for row, _ in rows], run.mesh, run.rules, row_count=row_count, branch_count=per_row * len(draws)
-    )
+    rows = branch_rows(points, draws, section.branches_per_trunk)
+    # a batch is padded to a quarter of the chunk at a time, so that a run compiles for few batch sizes
+    row_count = round_up(len(rows), max(1, section.chunk // 4))
+    branch_count = max(1, section.branches_per_trunk // len(draws)) * len(draws)
+    batch = lay_out([row for row, _ in rows], run.mesh, run.rules, row_count=row_count, branch_count=branch_count)
     out = fetch(
         sample_branches(
             params, batch, run.key("profile"),
@@ -143,7 +162,23 @@ def sample_points(
     for n, (_, members) in enumerate(rows):
         for place, index in enumerate(members):
             actions[index] = out[n][place * len(draws) : (place + 1) * len(draws)]
-    return actions, sampling_cost(run.arch, [row for row, _ in rows], [action for group in actions for action in group])
+    return actions
+
+
+def branch_rows(
+    points: Sequence[ProfiledPoint], draws: Sequence[int], branches_per_trunk: int
+) -> list[tuple[Row, list[int]]]:
+    """Rows of consecutive points that share a trunk, at most `branches_per_trunk` branches in each, with the indices
+    of their points; the branches of a row are its points in order, every draw of one before the next."""
+    per_row = max(1, branches_per_trunk // len(draws))
+    groups: list[list[int]] = []
+    for index, point in enumerate(points):
+        same = groups and points[groups[-1][0]].trunk is point.trunk and len(groups[-1]) < per_row
+        if same:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return [(_row([points[i] for i in members], draws), members) for members in groups]
 
 
 def _row(points: Sequence[ProfiledPoint], draws: Sequence[int]) -> Row:
@@ -153,12 +188,6 @@ def _row(points: Sequence[ProfiledPoint], draws: Sequence[int]) -> Row:
         for draw in draws
     ]
     return Row(points[0].trunk.ids[: max(slot.start for slot in slots)], tuple(slots))
-
-
-def _row_count(chunk: int, per_row: int, rows: Sequence[object]) -> int:
-    """Rows are padded to a quarter of the chunk at a time, so that a run compiles for few batch sizes."""
-    step = max(1, chunk // 4)
-    return -(-len(rows) // step) * step
 
 
 def _token_arrays(actions: Sequence[SampledAction], width: int) -> dict[str, NDArray[Any]]:

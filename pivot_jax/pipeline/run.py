@@ -21,8 +21,8 @@ from pivot_jax.pipeline.ledger import Ledger
 from pivot_jax.policy.mesh import Rules, make_mesh
 from pivot_jax.policy.weights import read_architecture
 
-FREE = {"run": {"stages"}, "export": {"arm", "path"}}
-"""Fields that may differ between two commands of one run: they choose what is done, not what comes out."""
+FREE = {"run": {"dir", "stages"}, "export": {"arm", "path"}}
+"""Fields that may differ between two commands of one run: they choose what is done and where, not what comes out."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Int
@@ -16,7 +15,8 @@ from rich.console import Console
 
 from pivot_jax.config import Architecture, OptimizerSection
 from pivot_jax.data.rendered import TokenSequence
-from pivot_jax.objective.aggregation import divide, token_mean
+from pivot_jax.objective.aggregation import Weighted, divide, token_mean
+from pivot_jax.pipeline.action_loss import total
 from pivot_jax.pipeline.artifacts import read_json
 from pivot_jax.pipeline.batches import index_batches
 from pivot_jax.pipeline.candidates import Prepared, load_prepared
@@ -27,6 +27,7 @@ from pivot_jax.pipeline.optimizer import TrainState, apply_gradients
 from pivot_jax.pipeline.run import Run, complete, require
 from pivot_jax.policy.logprobs import trunk_logprobs
 from pivot_jax.policy.mesh import Rules, batch_multiple, to_mesh
+from pivot_jax.policy.spec import Parameters
 from pivot_jax.policy.weights import read_weights
 from pivot_jax.rollout.layout import TRUNK_BUCKET, round_up
 
@@ -41,6 +42,12 @@ class SequenceBatch:
     action_mask: Bool[Array, "N S"]
 
 
+def imitation_loss(params: Parameters[jax.Array], batch: SequenceBatch, arch: Architecture, rules: Rules) -> Weighted:
+    """Sum of -log pi over the masked tokens of a batch, and their number."""
+    logprobs = trunk_logprobs(params, batch.tokens, arch, rules)
+    return total(jax.vmap(token_mean)(-logprobs, batch.action_mask))
+
+
 @partial(jax.jit, static_argnames=("optimizer", "arch", "rules"), donate_argnames=("state",))
 def sft_step(
     state: TrainState, batch: SequenceBatch, *, optimizer: OptimizerSection, arch: Architecture, rules: Rules
@@ -48,8 +55,7 @@ def sft_step(
     """One step of `-E log pi(a*|s)`, the mean over masked tokens; the old state is donated."""
 
     def objective(params):
-        logprobs = trunk_logprobs(params, batch.tokens, arch, rules)
-        return divide(token_mean(jnp.where(batch.action_mask, -logprobs, 0.0), batch.action_mask))
+        return divide(imitation_loss(params, batch, arch, rules))
 
     loss, gradients = jax.value_and_grad(objective)(state.params)
     state, norm = apply_gradients(state, gradients, optimizer)

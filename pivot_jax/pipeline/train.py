@@ -99,21 +99,20 @@ def pivot_step(
         surplus_calls=to_mesh(surplus_calls, run.mesh, run.rules, "batch", "branch"),
         is_message=to_mesh(is_message, run.mesh, run.rules, "batch"),
     )
-    flat = [action for group in groups for action in group]
-    rollout = sampling_cost(run.arch, rows, flat)
-    rollout = replace(rollout, verifier_calls=len(flat), seconds=time.monotonic() - began)
+    lengths = [len(action.ids) for group in groups for action in group]
+    rollout = sampling_cost(run.arch, rows, lengths)
+    rollout = replace(rollout, verifier_calls=len(lengths), seconds=time.monotonic() - began)
     anchors = anchor_logprobs(state.params, reference, batch, arch=run.arch, rules=run.rules)
     state, metrics = grpo_step(
         state, batch, anchors,
         loss=run.config.loss, optimizer=section.optimizer, arch=run.arch, rules=run.rules,
     )  # fmt: skip
-    forward = scoring_flops(run.arch, rows, flat)
-    trained = sum(len(action.ids) for action in flat)
+    forward = scoring_flops(run.arch, rows, lengths)
     # the two anchor passes: the policy before the update, and the reference
     charges: Charges = {
         "rollout": rollout,
         "reference": Cost(flops=2 * forward),
-        "update": Cost(trained_tokens=trained, flops=forward + backward_flops(forward)),
+        "update": Cost(trained_tokens=sum(lengths), flops=forward + backward_flops(forward)),
     }
     return state, metrics, charges
 

@@ -31,15 +31,12 @@ class SampledAction:
 
 def fetch(sampled: Sampled) -> list[list[SampledAction]]:
     """Sampled branches as host records, `[N][B]`; the one transfer from device to host of a rollout."""
-    host = jax.device_get(sampled)
-    mask = np.asarray(host.action_mask)
+    tokens, mask, logprobs, finished = jax.device_get(
+        (sampled.tokens, sampled.action_mask, sampled.behavior_logprobs, sampled.finished)
+    )
     return [
         [
-            SampledAction(
-                ids=host.tokens[n, b][mask[n, b]],
-                behavior_logprobs=host.behavior_logprobs[n, b][mask[n, b]],
-                finished=bool(host.finished[n, b]),
-            )
+            SampledAction(tokens[n, b][mask[n, b]], logprobs[n, b][mask[n, b]], bool(finished[n, b]))
             for b in range(mask.shape[1])
         ]
         for n in range(mask.shape[0])

@@ -33,14 +33,14 @@ def test_every_shipped_mesh_fits_every_shipped_model(file):
             return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=NamedSharding(mesh, rules.computed(*axes)))
 
         trunks = tokens(rows, 16, axes=("batch", "seq"))
-        branches = Branches(
-            tokens(rows, 2, 4, axes=("batch", "branch", "seq")), tokens(rows, 2, axes=("batch", "branch"))
-        )
+        branches = tokens(rows, 2, 4, axes=("batch", "branch", "seq"))
+        start = tokens(rows, 2, axes=("batch", "branch"))
+
+        def logprobs(params, trunks, branches, start, arch=arch):
+            return branch_logprobs(params, trunks, Branches(branches, start), arch, rules)
+
         with jax.sharding.use_abstract_mesh(mesh):
-            out = jax.eval_shape(
-                lambda params, trunks, branches, arch=arch: branch_logprobs(params, trunks, branches, arch, rules),
-                restore_targets(arch, mesh, rules), trunks, branches,
-            )  # fmt: skip
+            out = jax.eval_shape(logprobs, restore_targets(arch, mesh, rules), trunks, branches, start)
         assert out.shape == (rows, 2, 4)
 
 
