@@ -117,8 +117,9 @@ def test_a_resumed_run_equals_the_uninterrupted_one(finished, tmp_path, monkeypa
         return real_step(*arguments)
 
     monkeypatch.setattr(train_module, "pivot_step", struck)
-    with pytest.raises(Crash if how == "crash" else Interrupted, match="" if how == "crash" else "after step 4 of 5"):
+    with pytest.raises(Crash if how == "crash" else Interrupted) as stopped:
         do("train", small_config(run_dir))
+    assert how == "crash" or "stopped after step 4 of 5" in str(stopped.value)
     monkeypatch.setattr(train_module, "pivot_step", real_step)
     do("train", small_config(run_dir))
     whole, resumed = exported(finished, "pivotrl"), exported(run_dir, "pivotrl")
