@@ -2,8 +2,8 @@
 
     python benchmarks/trunk_and_branches.py
 
-Prints seconds a step (the best of five; compile time apart) and their ratio, both ways measured in one run. The two ways
-give equal numbers (`tests/policy/test_decoder.py`).
+Prints seconds a step (the best of five; compile time apart) and their ratio, both ways measured in one run. The two
+ways give equal numbers (`tests/policy/test_decoder.py`).
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def measure(states: int, state_tokens: int, group: int, action_tokens: int) -> l
         shared, separate = gradient(branch_logprobs), gradient(separate_logprobs)
     return [
         f"{states} x {group}", str(state_tokens), str(action_tokens),
-        f"{shared[1]:.3f}", f"{separate[1]:.3f}", f"{separate[1] / shared[1]:.1f}x", f"{shared[0]:.1f} / {separate[0]:.1f}",
+        f"{shared[1]:.3f}", f"{separate[1]:.3f}", f"{separate[1] / shared[1]:.1f}x",
+        f"{shared[0]:.1f} / {separate[0]:.1f}",
     ]  # fmt: skip
 
 
