@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pivot_jax.config import STAGES, Config, ConfigError, load
+from pivot_jax.config import STAGES, Config, ConfigError
+from pivot_jax.config_files import load
 
 USAGE = f"""usage: pivot-jax STAGE CONFIG.toml... [--section.key value ...] [--dry-run]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from pivot_jax.config import Config, validate
+from pivot_jax.config import Config
+from pivot_jax.config_files import validate
 from pivot_jax.pipeline.stages import run_stages
 
 SMALL: dict[str, Any] = {

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pivot_jax.config import LossSection, OptimizerSection, load
+from pivot_jax.config import LossSection, OptimizerSection
+from pivot_jax.config_files import load
 from pivot_jax.objective.advantages import group_advantages
 from pivot_jax.pipeline.checkpoint import fresh_state
 from pivot_jax.pipeline.grpo import Anchors, GroupBatch, anchor_logprobs, group_loss, grpo_step

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from pivot_jax.config import load
+from pivot_jax.config_files import load
 from pivot_jax.policy.decoder import Branches
 from pivot_jax.policy.logprobs import branch_logprobs
 from pivot_jax.policy.mesh import Rules, abstract_mesh, batch_multiple, mesh_sizes

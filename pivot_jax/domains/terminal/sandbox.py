@@ -52,7 +52,10 @@ class Limits:
     entries: int = 50_000
 
 
-def run(tree: FileSystem, command: str, limits: Limits = Limits()) -> Result:
+DEFAULT_LIMITS = Limits()
+
+
+def run(tree: FileSystem, command: str, limits: Limits = DEFAULT_LIMITS) -> Result:
     """Run a command line on a copy of `tree` in the sandbox.
 
     Returns:

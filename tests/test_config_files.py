@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pivot_jax.cli import parse
-from pivot_jax.config import Config, ConfigError, load
+from pivot_jax.config import Config, ConfigError
+from pivot_jax.config_files import load
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
