@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,23 +63,31 @@ def table(run_dir: Path) -> Any:
     return without_seconds({"arms": report["arms"], "pivots": report["pivots"], "differences": report["differences"]})
 
 
+MILESTONES = (
+    "trajectories.jsonl",
+    "profile/seconds.json",
+    "checkpoints/sft/2",
+    "checkpoints/pivotrl/2",
+    "evaluation/base.json",
+)
+"""Files of the run directory; the run is killed the moment that each first appears, so in the middle of each stage."""
+
+
 @pytest.mark.slow
-def test_a_run_killed_again_and_again_ends_with_the_same_table(tmp_path):
+def test_a_run_killed_in_every_stage_ends_with_the_same_table(tmp_path):
     whole = start(config(tmp_path, "whole"), tmp_path / "cache")
     output, _ = whole.communicate()
     assert whole.returncode == 0, output
-    draw, killed = random.Random(0), 0
-    for attempt in range(30):
+    for milestone in MILESTONES:
         run = start(config(tmp_path, "killed"), tmp_path / "cache")
-        try:
-            # later attempts live longer, so that the run gets on
-            output, _ = run.communicate(timeout=draw.uniform(4, 12) + attempt)
-        except subprocess.TimeoutExpired:
-            run.kill()
-            run.communicate()
-            killed += 1
-            continue
-        assert run.returncode == 0, output
-        break
-    assert killed >= 2, "the run was too fast to be killed: shorten the time limits"
+        while not (tmp_path / "killed" / milestone).exists():
+            assert run.poll() is None, run.communicate()[0]
+            time.sleep(0.02)
+        run.kill()
+        run.communicate()
+        assert run.returncode == -signal.SIGKILL
+        assert not (tmp_path / "killed" / "report" / "report.json").exists()
+    last = start(config(tmp_path, "killed"), tmp_path / "cache")
+    output, _ = last.communicate()
+    assert last.returncode == 0, output
     assert table(tmp_path / "whole") == table(tmp_path / "killed")
