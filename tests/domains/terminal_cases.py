@@ -32,7 +32,7 @@ WIDE_LIMITS = sandbox.Limits(seconds=120, cpu_seconds=60, processes=512)
 
 _DRIVER = """
 for case in [0-9]*; do
-  cd "$case/work" && bash -c "$(cat ../command)" </dev/null >../stdout 2>../stderr
+  cd "$case/tree" && bash -c "$(cat ../command)" </dev/null >../stdout 2>../stderr
   code=$?
   cd ../..
   echo $code > "$case/code"
@@ -154,13 +154,13 @@ def run_together(cases: Sequence[Case]) -> list[Result]:
 def _run_batch(cases: Sequence[Case]) -> list[Result]:
     entries: dict[str, str | None] = {}
     for index, (tree, command) in enumerate(cases):
-        entries[str(index)] = entries[f"{index}/work"] = None
+        entries[str(index)] = entries[f"{index}/tree"] = None
         entries[f"{index}/command"] = command
-        entries |= {f"{index}/work/{path}": text for path, text in tree.entries.items()}
+        entries |= {f"{index}/tree/{path}": text for path, text in tree.entries.items()}
     after = sandbox.run(FileSystem(entries), _DRIVER, WIDE_LIMITS).tree.entries
     results = []
     for index in range(len(cases)):
-        prefix = f"{index}/work/"
+        prefix = f"{index}/tree/"
         tree = FileSystem({path[len(prefix) :]: text for path, text in after.items() if path.startswith(prefix)})
         code = int(after[f"{index}/code"] or "the batch ended early")
         results.append(Result(after[f"{index}/stdout"] or "", after[f"{index}/stderr"] or "", code, tree))
