@@ -57,6 +57,7 @@ def branch_attention(
     start: Int[Array, "N B"],
     offset: Int[Array, ""],
     rules: Rules,
+    first: Int[Array, "N B"] | None = None,
 ) -> Float[Array, "N B T M G H"]:
     """Attention of branch tokens to [trunk before `start`] and [own branch, causal], in one softmax.
 
@@ -67,17 +68,20 @@ def branch_attention(
         start: number of trunk tokens that a branch sees.
         offset: place in the branch of the first query (0 in training, the decode position when sampling).
         rules: the rule table.
+        first: place of a branch's first token when it is padded on the left (None: 0).
     """
     T, S, U = query.shape[2], trunk_key.shape[1], key.shape[2]
     layout = rules.computed("batch", "branch", "kv_heads", "heads_per_kv", "seq", "seq")
     to_trunk = jnp.einsum("nbtmgh,nsmh->nbmgts", query, trunk_key, out_sharding=layout)
     to_branch = jnp.einsum("nbtmgh,nbumh->nbmgtu", query, key, out_sharding=layout)
     sees_trunk = jnp.arange(S)[None, None, :] < start[:, :, None]
-    sees_branch = (offset + jnp.arange(T))[:, None] >= jnp.arange(U)[None, :]
+    sees_branch = ((offset + jnp.arange(T))[:, None] >= jnp.arange(U)[None, :])[None, None]
+    if first is not None:
+        sees_branch = sees_branch & (jnp.arange(U)[None, None, None] >= first[:, :, None, None])
     scores = jnp.concatenate(
         [
             jnp.where(sees_trunk[:, :, None, None, None, :], to_trunk.astype(jnp.float32), MASKED),
-            jnp.where(sees_branch[None, None, None, None], to_branch.astype(jnp.float32), MASKED),
+            jnp.where(sees_branch[:, :, None, None], to_branch.astype(jnp.float32), MASKED),
         ],
         axis=-1,
     )

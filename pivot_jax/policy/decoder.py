@@ -6,9 +6,13 @@ scanned; parameters are stored sharded and gathered one block at a time.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from pivot_jax.config import Architecture
@@ -63,6 +67,40 @@ def gather_block(block: Block[jax.Array], arch: Architecture, rules: Rules) -> B
     )
 
 
+def project(
+    subscripts: str, x: jax.Array, weight: jax.Array, axes: tuple[str, ...], rules: Rules, dtype: Any = None
+) -> jax.Array:
+    """`einsum(subscripts, x, weight)` at every token: `t` in the subscripts stands for all of x's token dimensions.
+
+    The tokens are one dimension while they are multiplied: where they are several, XLA transposes activations by copy
+    to form a weight's gradient, which on a CPU costs more than the product.
+
+    Args:
+        subscripts: of `t` and the features of x, the weight, and the result.
+        x: activations, `[N, S, ...]` or `[N, B, T, ...]`.
+        weight: in the compute dtype, where it is computed on.
+        axes: logical axes of the result's features.
+        rules: the rule table.
+        dtype: that products are summed up in (None: the inputs' own).
+    """
+    own, _ = subscripts.split("->")[0].split(",")
+    rank = x.ndim - len(own) + 1
+    lead, tokens = x.shape[:rank], _axes(rank)
+    if any(part for part in rules.computed(*tokens)[1:]):  # sequences are split over devices: they stay as they are
+        names = "xyz"[:rank]
+        out = rules.computed(*tokens, *axes)
+        return jnp.einsum(
+            subscripts.replace("t", names), x, weight, out_sharding=out, preferred_element_type=dtype
+        )  # fmt: skip
+    features = jax.typeof(x).sharding.spec[rank:]
+    batch = rules.computed("batch")[0]
+    flat = jax.lax.reshape(x, (math.prod(lead), *x.shape[rank:]), out_sharding=PartitionSpec(batch, *features))
+    out = rules.computed("batch", *axes)
+    result = jnp.einsum(subscripts, flat, weight, out_sharding=out, preferred_element_type=dtype)
+    whole = rules.computed(*tokens, *axes)
+    return jax.lax.reshape(result, (*lead, *result.shape[1:]), out_sharding=whole)
+
+
 def embed(params: Parameters[jax.Array], tokens: Int[Array, ...], arch: Architecture, rules: Rules) -> jax.Array:
     """Token embeddings `[..., D]` in the compute dtype."""
     table = jax.reshard(params.embedding.astype(arch.dtype), rules.computed("vocab_in", "embed"))
@@ -79,20 +117,18 @@ def unembed(
         table = jax.reshard(whole.T, rules.computed("embed", "vocab"))
     else:
         table = jax.reshard(params.unembedding.astype(arch.dtype), rules.computed("embed", "vocab"))
-    out = rules.computed(*_axes(hidden.ndim - 1), "vocab")
-    return jnp.einsum("...d,dv->...v", hidden, table, out_sharding=out, preferred_element_type=jnp.float32)
+    return project("td,dv->tv", hidden, table, ("vocab",), rules, dtype=jnp.float32)
 
 
 def attention_inputs(
     block: Block[jax.Array], x: Float[Array, "... D"], positions: Int[Array, ...], arch: Architecture, rules: Rules
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Queries `[..., M, G, H]`, keys and values `[..., M, H]` of normed inputs, q/k-normed and rotated."""
-    axes = _axes(x.ndim - 1)
     heads, kv = ("kv_heads", "heads_per_kv", "head_dim"), ("kv_heads", "head_dim")
     normed = rms_norm(x, block.attention_norm, arch.norm_eps)
-    query = jnp.einsum("...d,dmgh->...mgh", normed, block.query, out_sharding=rules.computed(*axes, *heads))
-    key = jnp.einsum("...d,dmh->...mh", normed, block.key, out_sharding=rules.computed(*axes, *kv))
-    value = jnp.einsum("...d,dmh->...mh", normed, block.value, out_sharding=rules.computed(*axes, *kv))
+    query = project("td,dmgh->tmgh", normed, block.query, heads, rules)
+    key = project("td,dmh->tmh", normed, block.key, kv, rules)
+    value = project("td,dmh->tmh", normed, block.value, kv, rules)
     query = rope(rms_norm(query, block.query_norm, arch.norm_eps), positions[..., None], arch.rope_theta)
     key = rope(rms_norm(key, block.key_norm, arch.norm_eps), positions, arch.rope_theta)
     return query, key, value
@@ -100,19 +136,15 @@ def attention_inputs(
 
 def attention_output(block: Block[jax.Array], x: jax.Array, attended: jax.Array, rules: Rules) -> jax.Array:
     """Residual plus the projected heads."""
-    out = rules.computed(*_axes(x.ndim - 1), "embed")
-    return x + jnp.einsum("...mgh,mghd->...d", attended, block.output, out_sharding=out)
+    return x + project("tmgh,mghd->td", attended, block.output, ("embed",), rules)
 
 
 def mlp(block: Block[jax.Array], x: Float[Array, "... D"], arch: Architecture, rules: Rules) -> Float[Array, "... D"]:
     """Residual plus SwiGLU."""
-    axes = _axes(x.ndim - 1)
     normed = rms_norm(x, block.mlp_norm, arch.norm_eps)
-    wide = rules.computed(*axes, "mlp")
-    gate = jnp.einsum("...d,df->...f", normed, block.gate, out_sharding=wide)
-    up = jnp.einsum("...d,df->...f", normed, block.up, out_sharding=wide)
-    out = rules.computed(*axes, "embed")
-    return x + jnp.einsum("...f,fd->...d", jax.nn.silu(gate) * up, block.down, out_sharding=out)
+    gate = project("td,df->tf", normed, block.gate, ("mlp",), rules)
+    up = project("td,df->tf", normed, block.up, ("mlp",), rules)
+    return x + project("tf,fd->td", jax.nn.silu(gate) * up, block.down, ("embed",), rules)
 
 
 def forward(
