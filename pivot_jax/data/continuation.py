@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pivot_jax.data.chat_template import template_messages, template_tools
 from pivot_jax.data.rendered import TokenIds
+from pivot_jax.data.turn_texts import joins_messages
 from pivot_jax.records import Message, Tool
 
 
@@ -39,6 +40,8 @@ def continued_ids(
     A template that rewrites earlier turns (thinking stripped) has no such continuation: the state is rendered anew.
     """
     end = str(tokenizer.eos_token)
+    if joins_messages(tokenizer, template_tools(tools)):
+        before, tools = before[-1:], ()  # what came earlier changes nothing in the text of what is new
     past = _text(tokenizer, before, tools, prompt=False)
     whole = _text(tokenizer, [*before, *answer], tools, prompt=True)
     past = past[: past.rindex(end) + len(end)]

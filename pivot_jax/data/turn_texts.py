@@ -25,17 +25,22 @@ def turn_texts(
     A template is a program over the whole history, so in general it runs anew for every turn. Where its source shows
     that it writes each message by itself, every message is rendered once and the texts are joined.
     """
-    if renders_message_by_message(str(tokenizer.get_chat_template(tools=tools))):
-        shown = [[message] for message in messages[: positions[-1] + 1]]
-        frame, *pieces = _texts(tokenizer, [[], *shown], None, prompt=False)
-        if not frame:  # nothing but messages is written, so the text of a history is theirs joined
-            [generation_prompt] = _texts(tokenizer, [[]], None, prompt=True)
-            until = list(accumulate(pieces, initial=""))
-            return [until[at] + generation_prompt for at in positions], [until[at + 1] for at in positions]
+    if joins_messages(tokenizer, tools):
+        pieces = _texts(tokenizer, [[message] for message in messages[: positions[-1] + 1]], None, prompt=False)
+        [generation_prompt] = _texts(tokenizer, [[]], None, prompt=True)
+        until = list(accumulate(pieces, initial=""))
+        return [until[at] + generation_prompt for at in positions], [until[at + 1] for at in positions]
     return (
         _texts(tokenizer, [messages[:at] for at in positions], tools, prompt=True),
         _texts(tokenizer, [messages[: at + 1] for at in positions], tools, prompt=False),
     )
+
+
+def joins_messages(tokenizer: PreTrainedTokenizerBase, tools: TemplateTools) -> bool:
+    """Whether the text of a history is the texts of its messages, joined, and nothing else but a generation prompt."""
+    if not renders_message_by_message(str(tokenizer.get_chat_template(tools=tools))):
+        return False
+    return _texts(tokenizer, [[]], None, prompt=False) == [""]
 
 
 @lru_cache

@@ -87,9 +87,7 @@ def sample_branches(
     assert trunk_cache is not None
     flat = rules.computed("batch", "branch", "seq")
     tokens = jax.reshard(jnp.pad(points.forced, ((0, 0), (0, 0), (0, T - F))), flat)
-    cache_axes = ("layers", "batch", "branch", "seq", "kv_heads", "head_dim")
-    empty = jnp.zeros((arch.layers, N, B, T, arch.kv_heads, arch.head_dim), arch.dtype)
-    cache = KeyValues(*(jax.reshard(empty, rules.computed(*cache_axes)) for _ in range(2)))
+    cache = empty_cache(N, B, T, arch, rules)
     keys = jax.vmap(jax.vmap(lambda uid, draw: jax.random.fold_in(jax.random.fold_in(run_key, uid), draw)))(
         points.uid, points.draw
     )
@@ -102,7 +100,7 @@ def sample_branches(
     def advance(loop):
         place, tokens, mask, logprobs, cache, done, finished = loop
         current = jax.lax.dynamic_index_in_dim(tokens, place, axis=2)
-        hidden, cache = _decode_step(params, current, points.start, place, trunk_cache, cache, arch, rules)
+        hidden, cache = extend_branches(params, current, points.start, place, trunk_cache, cache, arch, rules)
         logits = unembed(params, hidden, arch, rules)[:, :, 0]
         logits = sampling_logits(jax.reshard(logits, flat), settings)
         index = place + 1 - points.forced_length  # place of the next token in its action; negative while forced
@@ -131,18 +129,30 @@ def sample_branches(
     return Sampled(tokens, mask, logprobs, finished)
 
 
-def _decode_step(
+def extend_branches(
     params: Parameters[jax.Array],
-    tokens: Int[Array, "N B 1"],
+    tokens: Int[Array, "N B T"],
     start: Int[Array, "N B"],
     place: Int[Array, ""],
     trunk_cache: KeyValues,
     cache: KeyValues,
     arch: Architecture,
     rules: Rules,
-) -> tuple[Float[Array, "N B 1 D"], KeyValues]:
-    """Final hidden state of one token of every branch, and the branch cache with its keys and values."""
-    positions = (start + place)[..., None]
+    first: Int[Array, "N B"] | None = None,
+) -> tuple[Float[Array, "N B T D"], KeyValues]:
+    """Final hidden states of the next T tokens of every branch, and the branch cache with their keys and values.
+
+    Args:
+        params: the policy.
+        tokens: what stands at places `place .. place + T` of the branches.
+        start: trunk tokens that a branch sees.
+        place: place of the first of these tokens.
+        trunk_cache, cache: keys and values of trunks and of branches.
+        arch, rules: the policy's architecture and the rule table.
+        first: place of a branch's first token when it is padded on the left (None: 0).
+    """
+    begin = start if first is None else start - first
+    positions = begin[..., None] + place + jnp.arange(tokens.shape[2])[None, None]
 
     def step(carry, layer):
         y, branch = carry
@@ -155,13 +165,20 @@ def _decode_step(
             value=jax.lax.dynamic_update_slice(branch.value, value[None], at),
         )
         own = jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, index, keepdims=False), branch)
-        attended = branch_attention(query, trunk.key, trunk.value, own.key, own.value, start, place, rules)
+        attended = branch_attention(query, trunk.key, trunk.value, own.key, own.value, start, place, rules, first)
         return (mlp(block, attention_output(block, y, attended, rules), arch, rules), branch), None
 
     y = embed(params, tokens, arch, rules)
     layers = (params.blocks, trunk_cache, jnp.arange(arch.layers))
     (y, cache), _ = jax.lax.scan(step, (y, cache), layers)
     return rms_norm(y, params.final_norm, arch.norm_eps), cache
+
+
+def empty_cache(rows: int, branches: int, length: int, arch: Architecture, rules: Rules) -> KeyValues:
+    """Room for the keys and values of `branches` branches of `length` tokens on each row."""
+    axes = rules.computed("layers", "batch", "branch", "seq", "kv_heads", "head_dim")
+    empty = jnp.zeros((arch.layers, rows, branches, length, arch.kv_heads, arch.head_dim), arch.dtype)
+    return KeyValues(*(jax.reshard(empty, axes) for _ in range(2)))
 
 
 def _write(array: Array, values: Array, place: Int[Array, ""]) -> Array:
