@@ -9,7 +9,7 @@ from typing import Protocol
 from pivot_jax.records import Action, Message, Tool, Trajectory
 
 MAX_TURNS = 24
-"""Assistant turns after which an episode is over whatever happened."""
+"""Assistant turns after which a demonstration is cut, unless its caller says otherwise."""
 
 
 class Environment(Protocol):
@@ -59,7 +59,9 @@ Reset = Callable[[int], Environment]
 """A domain is a function from a seed to a fresh environment: the same seed gives the same task for ever."""
 
 
-def demonstrate(reset: Reset, domain: str, seed: int, *, error_rate: float = 0.0, style: int = 0) -> Trajectory:
+def demonstrate(
+    reset: Reset, domain: str, seed: int, *, error_rate: float = 0.0, style: int = 0, max_turns: int = MAX_TURNS
+) -> Trajectory:
     """Play one expert episode and record it.
 
     Args:
@@ -68,6 +70,7 @@ def demonstrate(reset: Reset, domain: str, seed: int, *, error_rate: float = 0.0
         seed: the task.
         error_rate: probability, at each turn, of a plausible mistake in place of a demonstration.
         style: picks which demonstrations are preferred; the same style is kept through the trajectory.
+        max_turns: the record ends after this many turns, done or not.
 
     Returns:
         The trajectory, with the outcome reward in `reward`.
@@ -75,7 +78,7 @@ def demonstrate(reset: Reset, domain: str, seed: int, *, error_rate: float = 0.0
     env = reset(seed)
     rng = random.Random(f"{domain}/{seed}/{style}/{error_rate}")
     messages = list(env.opening())
-    for _ in range(MAX_TURNS):
+    for _ in range(max_turns):
         mistakes = env.mistakes()
         options = env.demonstrations() if env.remaining() < float("inf") else ()
         if mistakes and (not options or rng.random() < error_rate):

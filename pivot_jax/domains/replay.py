@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pivot_jax.domains.environment import Environment, Reset
-from pivot_jax.domains.registry import DOMAINS
 from pivot_jax.records import Action, Candidate, Message
 from pivot_jax.verify.verifier import Unjudgeable
 
 
-def restore(candidate: Candidate, registry: Mapping[str, Reset] = DOMAINS) -> Environment:
+def restore(candidate: Candidate, registry: Mapping[str, Reset]) -> Environment:
     """The environment as it stood when the expert acted.
 
     Args:
         candidate: a turn of a recorded episode; its task id is `f"{domain}/{seed}"`.
-        registry: domains by name.
+        registry: domains by name, with the knobs of the recorded tasks.
 
     Raises:
         Unjudgeable: the domain or the seed is unknown, or the environment answers otherwise than was recorded; the
