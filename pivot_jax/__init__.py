@@ -1,3 +1,3 @@
 """PivotRL in JAX: post-train an agent on the turns of recorded trajectories that still carry a signal."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pivot_jax.config import STAGES, Config, ConfigError
-from pivot_jax.config_files import load
+from pivot_jax.config_files import check_arms, load
 
 USAGE = f"""usage: pivot-jax STAGE CONFIG.toml... [--section.key value ...] [--dry-run]
 
@@ -21,7 +21,7 @@ STAGE is one of: {", ".join(STAGES)}, or `run`, which does the stages that the c
 right; overrides come last. --dry-run prints the resolved config and the plan, and exits.
 
     pivot-jax run configs/quickstart.toml
-    pivot-jax train configs/quickstart.toml --loss.clip-high 0.28
+    pivot-jax train configs/quickstart.toml --loss.clip-high 0.28 --run.arms pivotrl
 """
 
 
@@ -81,7 +81,7 @@ def _override(config: Config, options: list[str]) -> Config:
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
-            return tyro.cli(
+            overridden = tyro.cli(
                 Config, default=config, args=options, prog="pivot-jax STAGE CONFIG...", console_outputs=True
             )
     except ValueError as error:
@@ -90,13 +90,18 @@ def _override(config: Config, options: list[str]) -> Config:
         if stop.code == 0:  # --help among the options
             print(told.getvalue())
             raise
-        raise ConfigError(_plain(told.getvalue())) from None
+        hint = "\n  an arm's tables take only keys that a config file sets" if "--arms." in " ".join(options) else ""
+        raise ConfigError(_plain(told.getvalue()) + hint) from None
+    check_arms(overridden, "overrides")
+    return overridden
 
 
 def _plain(box: str) -> str:
-    """tyro's boxed message as plain lines; a value that a section refuses as `section.key: reason (got value)`."""
+    """tyro's boxed message as plain lines; what a section refuses as `section.key: reason (got value)`."""
     lines = [line.strip("╭╮╰╯│─- ") for line in box.splitlines()]
     text = " ".join(line for line in lines if line)
+    if broken := re.search(r"Value error, (.*?) \[type=value_error", text):
+        return f"overrides: {broken.group(1)}"
     refused = re.search(
         r"Error parsing ([\w.-]+): .*? for \w+ (\w+) (.*?) \[type=.*?input_value=(.*?), input_type", text
     )

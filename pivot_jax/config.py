@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-STAGES = ("pretrain", "candidates", "profile", "select", "sft", "train", "evaluate", "report", "export")
-Stage = Literal["pretrain", "candidates", "profile", "select", "sft", "train", "evaluate", "report", "export"]
+from pivot_jax.config_arms import ArmSection, merged
+
+Stage = Literal["pretrain", "candidates", "profile", "select", "train", "evaluate", "curve", "report", "export"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 class ConfigError(ValueError):
@@ -52,7 +55,11 @@ class RunSection(Section):
 
     dir: str = "runs/default"
     seed: int = 0
-    stages: tuple[Stage, ...] = ("candidates", "profile", "select", "sft", "train", "evaluate", "report")
+    stages: tuple[Stage, ...] = ("candidates", "profile", "select", "train", "evaluate", "report")
+    arms: tuple[str, ...] = ()
+    """Which of the arms to train and evaluate (empty: all)."""
+    keep_checkpoints: bool = False
+    """Keep every checkpoint, for learning curves; otherwise the latest two."""
 
 
 class PolicySection(Section):
@@ -82,6 +89,10 @@ class DataSection(Section):
     tasks: int = Field(default=200, ge=1)
     """Demonstrated tasks a domain, when `path` is empty."""
     first_seed: int = 0
+    max_turns: int = Field(default=24, ge=1)
+    """Turns after which a demonstrated episode is cut."""
+    knobs: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """domain → settings of its tasks (fields of the domain's `Knobs`), for demonstrations and evaluation alike."""
     held_out: float = Field(default=0.0, ge=0, lt=1)
     """Share of the tasks set aside, decided by a hash of the task."""
     tokenizer: str = ""
@@ -112,13 +123,27 @@ class ProfileSection(Section):
     """Sampling the frozen policy at every candidate (Eq. 4)."""
 
     samples: int = Field(default=4, ge=1)
-    """K, actions a candidate."""
+    """K, actions a candidate; with `adaptive` the most."""
+    adaptive: bool = False
+    """Stop sampling a candidate once more samples would hardly change whether it is a pivot."""
+    least: int = Field(default=4, ge=1)
+    """Actions that every candidate gets before the first decision (adaptive)."""
+    round_size: int = Field(default=4, ge=1)
+    """Actions that an undecided candidate gets before the next one; each round prefills its trunk again (adaptive)."""
+    doubt: float = Field(default=0.04, ge=0, lt=1)
+    """Largest probability that `samples` actions would decide otherwise, at which sampling stops (adaptive)."""
     share: float = Field(default=1.0, gt=0, le=1)
     """Share of the trajectories that are profiled."""
     branches_per_trunk: int = Field(default=32, ge=1)
     """Most actions sampled on one trunk at a time; a longer trajectory is prefilled again for the rest."""
     chunk: int = Field(default=128, ge=1)
     """Candidates sampled and stored together."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ProfileSection:
+        if self.adaptive and self.least > self.samples:
+            raise ValueError(f"least={self.least} is more than samples={self.samples}, the most; lower it")
+        return self
 
 
 class SelectSection(Section):
@@ -130,8 +155,12 @@ class SelectSection(Section):
     keep_all_zero: bool = False
     """Keep candidates whose every sample failed."""
     reward: Literal["functional", "exact", "tool_name"] = "functional"
-    rule: Literal["pivots", "random"] = "pivots"
-    """`random`: every candidate, no filter (the control)."""
+    rule: Literal["pivots", "signal", "random"] = "pivots"
+    """`signal`: of the pivots, those of highest expected signal. `random`: every candidate, no filter (the control)."""
+    signal_share: float = Field(default=0.5, gt=0, le=1)
+    """Share of the pivots that `signal` keeps."""
+    signal_group: int = Field(default=16, ge=2)
+    """Group size that the signal is expected of: usually train.group_size."""
 
 
 class LossSection(Section):
@@ -208,6 +237,13 @@ class TrainSection(Section):
     group_size: int = Field(default=8, ge=2)
     """G, actions a pivot."""
     reward: Literal["functional", "exact", "tool_name"] = "functional"
+    reprofile_below: float = Field(default=0.0, ge=0, le=1)
+    """Choose new pivots with the current policy when the share of mixed groups since the last checkpoint is below this
+    (0: never)."""
+    reprofile_samples: int = Field(default=4, ge=2)
+    """Actions a candidate when re-profiling."""
+    reprofile_candidates: int = Field(default=256, ge=1)
+    """Candidates that are re-profiled, drawn at random from all of the arm's."""
     optimizer: OptimizerSection = OptimizerSection()
     checkpoint_every: int = Field(default=20, ge=1)
 
@@ -215,11 +251,27 @@ class TrainSection(Section):
 class SftSection(Section):
     """Supervised fine-tuning on the same trajectories: all turns, or the pivots alone."""
 
-    arms: tuple[Literal["all", "pivots"], ...] = ("all",)
+    turns: Literal["all", "pivots"] = "all"
     steps: int = Field(default=100, ge=1)
     trajectories_per_step: int = Field(default=16, ge=1)
     optimizer: OptimizerSection = OptimizerSection()
     checkpoint_every: int = Field(default=50, ge=1)
+
+
+class E2eSection(Section):
+    """End-to-end RL: whole episodes, one outcome reward for all of their turns."""
+
+    steps: int = Field(default=30, ge=1)
+    tasks_per_step: int = Field(default=8, ge=1)
+    group_size: int = Field(default=8, ge=2)
+    """Episodes a task."""
+    max_turns: int = Field(default=14, ge=1)
+    tasks: int = Field(default=0, ge=0)
+    """Distinct training tasks a domain (0: those of the demonstrations)."""
+    batch: int = Field(default=64, ge=1)
+    """Episodes decoded together."""
+    optimizer: OptimizerSection = OptimizerSection()
+    checkpoint_every: int = Field(default=10, ge=1)
 
 
 class EvaluateSection(Section):
@@ -233,6 +285,8 @@ class EvaluateSection(Section):
     temperature: float = Field(default=1.0, ge=0)
     max_turns: int = Field(default=16, ge=1)
     batch: int = Field(default=128, ge=1)
+    curve_episodes: int = Field(default=100, ge=1)
+    """Episodes a domain for each point of a learning curve (stage `curve`)."""
 
 
 class PretrainSection(Section):
@@ -278,9 +332,43 @@ class Config(Section):
     loss: LossSection = LossSection()
     train: TrainSection = TrainSection()
     sft: SftSection = SftSection()
+    e2e: E2eSection = E2eSection()
     evaluate: EvaluateSection = EvaluateSection()
     pretrain: PretrainSection = PretrainSection()
     export: ExportSection = ExportSection()
+    arms: dict[str, ArmSection] = Field(
+        default_factory=lambda: {"sft": ArmSection(method="sft"), "pivotrl": ArmSection(method="pivot_rl")},
+        min_length=1,
+    )
+    """What is compared with the base, in the order of training."""
+
+    @property
+    def chosen_arms(self) -> tuple[str, ...]:
+        """The arms that this command trains and evaluates, in the order of the table."""
+        return tuple(name for name in self.arms if not self.run.arms or name in self.run.arms)
+
+    def for_arm(self, name: str) -> Config:
+        """The config of one arm: its tables merged over the sections, and itself as the only arm.
+
+        Raises:
+            ValidationError: a key or a value that its section refuses; the path begins with the section.
+            ConfigError: it asks for more of a profile than the run samples.
+        """
+        tables = self.arms[name].tables
+        values = merged(self.model_dump(), tables)
+        if values["select"]["rule"] == "random":
+            # the control looks at no reward: how the others profile does not concern it
+            for section, field, off in (("profile", "adaptive", False), ("train", "reprofile_below", 0.0)):
+                if field not in tables.get(section, {}):
+                    values[section][field] = off
+        values["run"]["arms"], values["arms"] = (), {name: {"method": self.arms[name].method}}
+        own = Config.model_validate(values)
+        if own.profile.samples > self.profile.samples or own.profile.share > self.profile.share:
+            raise ConfigError(
+                f"profile: samples={own.profile.samples}, share={own.profile.share} is more than the run profiles "
+                f"(samples={self.profile.samples}, share={self.profile.share}); raise the section profile"
+            )
+        return own
 
     @model_validator(mode="after")
     def _check(self) -> Config:
@@ -295,4 +383,14 @@ class Config(Section):
             raise ValueError("sampling.temperature: 0 makes every action of a group equal; use a value > 0")
         if self.select.keep_all_zero and self.select.threshold == 0 and not self.select.inclusive:
             raise ValueError("select.threshold: 0 exclusive keeps nothing; set select.inclusive or raise it")
+        if self.select.rule == "random" and self.profile.adaptive:
+            raise ValueError("profile.adaptive: select.rule = 'random' keeps every candidate, whatever is sampled")
+        if self.select.rule == "random" and self.train.reprofile_below:
+            raise ValueError("train.reprofile_below: select.rule = 'random' has no pivots to choose anew; use 0")
+        for name in self.arms:
+            if name == "base" or not re.fullmatch(r"[a-z0-9_]+", name):
+                raise ValueError(f"arms.{name}: a name is made of a-z, 0-9 and _, and 'base' is reserved")
+        for name in self.run.arms:
+            if name not in self.arms:
+                raise ValueError(f"run.arms: unknown arm {name!r}; the arms are {', '.join(self.arms)}")
         return self

@@ -9,11 +9,12 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from pivot_jax.config import Config, ConfigError
+from pivot_jax.config_arms import merged
 
 
 def load(files: Sequence[str | Path]) -> Config:
@@ -22,7 +23,7 @@ def load(files: Sequence[str | Path]) -> Config:
     Raises:
         ConfigError: a file that is missing or not TOML, an unknown key, a wrong value, a broken cross-field rule.
     """
-    merged: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for file in files:
         try:
             table = tomllib.loads(Path(file).read_text(encoding="utf-8"))
@@ -30,20 +31,36 @@ def load(files: Sequence[str | Path]) -> Config:
             raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{file}: not valid TOML: {error}") from error
-        merged = _merge(merged, table)
-    return validate(merged, " ".join(str(file) for file in files))
+        values = merged(values, table)
+    return validate(values, " ".join(str(file) for file in files))
 
 
 def validate(values: Mapping[str, Any], source: str) -> Config:
-    """`values` as a Config; every fault in one ConfigError, a line each."""
+    """`values` as a Config whose arms are all valid too; every fault in one ConfigError, a line each."""
     try:
-        return Config.model_validate(values)
+        config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(fault, source) for fault in error.errors())) from error
+    check_arms(config, source)
+    return config
 
 
-def _explain(fault: Any, source: str) -> str:
-    path = ".".join(str(part) for part in fault["loc"])
+def check_arms(config: Config, source: str) -> None:
+    """ConfigError unless each arm's tables fit the sections that they are merged over."""
+    faults: list[str] = []
+    for name in config.arms:
+        try:
+            config.for_arm(name)
+        except ValidationError as error:
+            faults += [_explain(fault, source, f"arms.{name}") for fault in error.errors()]
+        except ConfigError as error:
+            faults.append(f"{source}: arms.{name}.{error}")
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def _explain(fault: Any, source: str, within: str = "") -> str:
+    path = ".".join(str(part) for part in (within, *fault["loc"]) if part != "")
     if fault["type"] == "extra_forbidden":
         names = _fields(fault["loc"][:-1])
         close = difflib.get_close_matches(str(fault["loc"][-1]), names, n=1)
@@ -55,18 +72,12 @@ def _explain(fault: Any, source: str) -> str:
 
 
 def _fields(path: tuple[Any, ...]) -> list[str]:
-    section: type[BaseModel] = Config
+    """Names that the section at `path` knows; a part of the path may be a key of a table of sections."""
+    kind: Any = Config
     for part in path:
-        inner = section.model_fields[part].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        section = inner
-    return list(section.model_fields)
+        kind = kind.model_fields[part].annotation if _is_section(kind) else get_args(kind)[1]
+    return list(kind.model_fields) if _is_section(kind) else []
 
 
-def _merge(left: dict[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(left)
-    for key, value in right.items():
-        old = result.get(key)
-        result[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return result
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,7 @@ from pivot_jax.data.rendered import Rendered
 from pivot_jax.data.rendering import render
 from pivot_jax.data.trunks import Trunk, sharing, trunks
 from pivot_jax.data.turns import candidates, split_by_task
-from pivot_jax.domains.environment import demonstrate
-from pivot_jax.domains.registry import DOMAINS
+from pivot_jax.domains.environment import Reset, demonstrate
 from pivot_jax.pipeline.artifacts import write_json
 from pivot_jax.pipeline.ledger import Ledger
 from pivot_jax.pipeline.run import Run, complete
@@ -40,7 +39,7 @@ def make_candidates(run: Run, console: Console) -> None:
     """Read or demonstrate the trajectories, split them by task, render them, and write what was found."""
     began = time.monotonic()
     section = run.config.data
-    training, held_out = split_by_task(source(section), section.held_out, run.config.run.seed)
+    training, held_out = split_by_task(source(section, run.domains), section.held_out, run.config.run.seed)
     write_trajectories(run.dir / TRAIN, training)
     write_trajectories(run.dir / HELD_OUT, held_out)
     prepared = [prepare(run, trajectory) for trajectory in training]
@@ -53,14 +52,14 @@ def make_candidates(run: Run, console: Console) -> None:
     complete(run, "candidates", counts, Ledger(), began)
 
 
-def source(section: DataSection) -> Iterable[Trajectory]:
+def source(section: DataSection, domains: Mapping[str, Reset]) -> Iterable[Trajectory]:
     """Trajectories of the file at `path`, or demonstrated episodes: `tasks` seeds a domain, a style drawn for each."""
     if section.path:
         yield from read_trajectories(section.path)
         return
     for domain in section.domains:
         for seed in range(section.first_seed, section.first_seed + section.tasks):
-            yield demonstrate(DOMAINS[domain], domain, seed, style=seed % 7)
+            yield demonstrate(domains[domain], domain, seed, style=seed % 7, max_turns=section.max_turns)
 
 
 def load_prepared(run: Run) -> list[Prepared]:

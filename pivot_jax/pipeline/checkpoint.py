@@ -31,14 +31,16 @@ class Resumed:
 
 
 class Checkpoints:
-    """Checkpoints of one arm under `RUN/checkpoints/ARM`; the latest two are kept. A context manager.
+    """Checkpoints of one arm under `RUN/checkpoints/ARM`; the latest two are kept, or all with `run.keep_checkpoints`.
+    A context manager.
 
     While it is open, SIGTERM and SIGINT only set `stop_requested`; the training loop saves and stops at the next step.
     """
 
     def __init__(self, run: Run, arm: str) -> None:
-        self.path = (run.dir / "checkpoints" / arm).absolute()
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True, enable_async_checkpointing=False)
+        self.path = checkpoint_dir(run.dir, arm)
+        most = None if run.config.run.keep_checkpoints else 2
+        options = ocp.CheckpointManagerOptions(max_to_keep=most, create=True, enable_async_checkpointing=False)
         self._manager = ocp.CheckpointManager(self.path, options=options)
         self._handlers: dict[int, Any] = {}
         self.stop_requested = False
@@ -71,13 +73,24 @@ class Checkpoints:
         )
         self._manager.wait_until_finished()
 
-    def restore(self, run: Run, optimizer: OptimizerSection) -> tuple[TrainState, Resumed]:
-        """The newest checkpoint, placed on this run's mesh, whatever mesh wrote it."""
+    @property
+    def steps(self) -> list[int]:
+        """The steps of all whole checkpoints that are kept, in order."""
+        return sorted(self._manager.all_steps())
+
+    def restore(self, run: Run, optimizer: OptimizerSection, step: int | None = None) -> tuple[TrainState, Resumed]:
+        """The newest checkpoint (or the one of `step`), placed on this run's mesh, whatever mesh wrote it."""
         target = state_targets(run, optimizer)
         found = self._manager.restore(
-            self.latest, args=ocp.args.Composite(state=ocp.args.StandardRestore(target), extra=ocp.args.JsonRestore())
+            step or self.latest,
+            args=ocp.args.Composite(state=ocp.args.StandardRestore(target), extra=ocp.args.JsonRestore()),
         )
         return found["state"], Resumed(found["extra"]["iterator"], found["extra"]["ledger"])
+
+    def resumed(self) -> Resumed:
+        """What the newest checkpoint holds beside the state."""
+        extra = self._manager.restore(self.latest, args=ocp.args.Composite(extra=ocp.args.JsonRestore()))["extra"]
+        return Resumed(extra["iterator"], extra["ledger"])
 
 
 def state_targets(run: Run, optimizer: OptimizerSection) -> TrainState:
@@ -106,4 +119,10 @@ def fresh_state(params: Parameters[jax.Array], optimizer: OptimizerSection) -> T
 
 def checkpoint_dir(run_dir: Path, arm: str) -> Path:
     """Where an arm's checkpoints are."""
-    return run_dir / "checkpoints" / arm
+    return (run_dir / "checkpoints" / arm).absolute()
+
+
+def newest_step(run_dir: Path, arm: str) -> int:
+    """The step of an arm's newest whole checkpoint; 0 if there is none."""
+    path = checkpoint_dir(run_dir, arm)
+    return max(ocp.utils.checkpoint_steps(path), default=0) if path.is_dir() else 0

@@ -3,44 +3,47 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import jax
 from rich.console import Console
 
-from pivot_jax.domains.environment import Environment, Reset
-from pivot_jax.domains.registry import DOMAINS, SKILLS
+from pivot_jax.domains.environment import Reset
+from pivot_jax.domains.registry import SKILLS
+from pivot_jax.pipeline.arms import policy_of, trained_arms
 from pivot_jax.pipeline.artifacts import read_json, write_json
-from pivot_jax.pipeline.checkpoint import checkpoint_dir, final_policy
-from pivot_jax.pipeline.flops import sampling_cost
+from pivot_jax.pipeline.flops import episode_cost
 from pivot_jax.pipeline.ledger import Cost, Ledger
 from pivot_jax.pipeline.progress import progress
 from pivot_jax.pipeline.run import Run, complete
-from pivot_jax.pipeline.sft import ARM_OF
 from pivot_jax.policy.spec import Parameters
-from pivot_jax.policy.weights import read_weights
-from pivot_jax.rollout.actions import SampledAction, fetch
-from pivot_jax.rollout.decode import sample_branches
-from pivot_jax.rollout.episodes import Episode, play
-from pivot_jax.rollout.layout import BranchSlot, Row, lay_out, state_uid
-
-Suite = dict[str, list[int]]
+from pivot_jax.rollout.burst_sampler import BurstSampler
+from pivot_jax.rollout.episodes import Episode, Game, play
 
 
-def trained_arms(run: Run) -> list[str]:
-    """`base`, and every arm that has a checkpoint in this run."""
-    names = [*ARM_OF.values(), "pivotrl"]
-    return ["base", *(arm for arm in names if checkpoint_dir(run.dir, arm).is_dir())]
+@dataclass
+class Suite:
+    """What became of one suite's episodes, in the order they ended."""
 
+    outcomes: list[int] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    turns: list[int] = field(default_factory=list)
+    tool_errors: Counter[str] = field(default_factory=Counter)
+    """How often tools answered with each error: refused and contained actions among them."""
 
-def policy_of(run: Run, arm: str) -> Parameters[jax.Array]:
-    """An arm's final parameters."""
-    if arm == "base":
-        return read_weights(run.policy_dir, run.arch, run.mesh, run.rules)
-    section = run.config.train if arm == "pivotrl" else run.config.sft
-    return final_policy(run, arm, section.optimizer)
+    def add(self, seed: int, episode: Episode) -> None:
+        self.outcomes.append(int(episode.env.outcome()))
+        self.seeds.append(seed)
+        self.turns.append(episode.turns)
+        self.tool_errors.update(episode.errors)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `evaluation/ARM.json` holds it."""
+        return {**vars(self), "tool_errors": dict(sorted(self.tool_errors.items()))}
 
 
 def evaluate(run: Run, console: Console) -> None:
@@ -61,60 +64,48 @@ def evaluate(run: Run, console: Console) -> None:
 
 def evaluate_arm(run: Run, arm: str, params: Parameters[jax.Array], console: Console) -> dict[str, Any]:
     """Outcomes of one policy on every suite, with what it cost."""
-    section, began = run.config.evaluate, time.monotonic()
-    domains = {name: DOMAINS[name] for name in run.config.data.domains}
-    games = _games(domains, section.episodes, section.first_seed) + _games(
-        SKILLS, section.questions, section.first_seed
-    )
-    suites: dict[str, Suite] = {name: {"outcomes": [], "seeds": []} for name in [*domains, *SKILLS]}
-    spent = [Cost.zero()]
-
-    def sample(episodes: Sequence[Episode]) -> list[SampledAction]:
-        actions, cost = sample_next(run, params, episodes)
-        spent[0] = spent[0] + replace(cost, environment_steps=len(actions))
-        return actions
-
-    finished = play(
-        games, sample, run.tokenizer, run.config.data.action_format, max_turns=section.max_turns, batch=section.batch
-    )
-    for episode in progress(finished, f"evaluate {arm}", console, unit="episodes", total=len(games)):
-        name, seed = episode.name.rsplit("/", 1)
-        suites[name]["outcomes"].append(int(episode.env.outcome()))
-        suites[name]["seeds"].append(int(seed))
-    cost = replace(spent[0], episodes=len(games), seconds=time.monotonic() - began)
+    section = run.config.evaluate
+    games = suite_games(in_domain(run), section.episodes, section.first_seed)
+    games += suite_games(SKILLS, section.questions, section.first_seed)
+    suites, cost = play_suites(run, params, games, f"evaluate {arm}", console)
     return {
         "arm": arm,
         "checkpoint": str(run.policy_dir.name if arm == "base" else f"checkpoints/{arm}"),
         "temperature": section.temperature,
-        "in_domain": {name: suites[name] for name in domains},
-        "ood": {name: suites[name] for name in SKILLS},
+        "in_domain": {name: suites[name].to_json() for name in in_domain(run)},
+        "ood": {name: suites[name].to_json() for name in SKILLS},
         "cost": vars(cost),
     }
 
 
-def sample_next(
-    run: Run, params: Parameters[jax.Array], episodes: Sequence[Episode]
-) -> tuple[list[SampledAction], Cost]:
-    """The next action of each episode."""
-    section = run.config.evaluate
-    rows = [_row(episode) for episode in episodes]
-    points = lay_out(rows, run.mesh, run.rules, row_count=section.batch, branch_count=1)
+def play_suites(
+    run: Run, params: Parameters[jax.Array], games: Sequence[Game], title: str, console: Console
+) -> tuple[dict[str, Suite], Cost]:
+    """Play games named `SUITE/SEED`: their outcomes by suite, and what all of them cost."""
+    section, began = run.config.evaluate, time.monotonic()
+    suites = {game.name.rsplit("/", 1)[0]: Suite() for game in games}
     settings = run.config.sampling.model_copy(update={"temperature": section.temperature})
-    sampled = sample_branches(
-        params, points, run.key("evaluate"), settings=settings, stop=run.stop_ids, arch=run.arch, rules=run.rules
+    sampler = BurstSampler(params, run.key("evaluate"), settings, run.stop_ids, run.arch, run.mesh, run.rules)
+    finished = play(
+        games, sampler, run.tokenizer, run.config.data.action_format, max_turns=section.max_turns, batch=section.batch
     )
-    actions = [group[0] for group in fetch(sampled)[: len(rows)]]
-    return actions, sampling_cost(run.arch, rows, [len(action.ids) for action in actions])
+    cost = Cost.zero()
+    for episode in progress(finished, title, console, unit="episodes", total=len(games)):
+        name, seed = episode.name.rsplit("/", 1)
+        suites[name].add(int(seed), episode)
+        cost += episode_cost(run.arch, episode)
+    return suites, replace(cost, seconds=time.monotonic() - began)
 
 
-def _row(episode: Episode) -> Row:
-    start = len(episode.ids) - 1
-    return Row(episode.ids[:start], (BranchSlot(start, episode.ids[start:], state_uid(episode.name), episode.turns),))
+def in_domain(run: Run) -> dict[str, Reset]:
+    """The domains that the run trains on."""
+    return {name: run.domains[name] for name in run.config.data.domains}
 
 
-def _games(suites: dict[str, Reset], count: int, first_seed: int) -> list[tuple[str, Environment]]:
+def suite_games(suites: Mapping[str, Reset], count: int, first_seed: int) -> list[Game]:
+    """The first `count` seeds of every suite."""
     return [
-        (f"{name}/{seed}", reset(seed))
+        Game(f"{name}/{seed}", partial(reset, seed))
         for name, reset in suites.items()
         for seed in range(first_seed, first_seed + count)
     ]

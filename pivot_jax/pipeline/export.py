@@ -9,7 +9,7 @@ import jax
 from rich.console import Console
 
 from pivot_jax.config import ConfigError
-from pivot_jax.pipeline.evaluate import policy_of, trained_arms
+from pivot_jax.pipeline.arms import is_trained, policy_of
 from pivot_jax.pipeline.ledger import Ledger
 from pivot_jax.pipeline.run import Run, complete
 from pivot_jax.policy.weights import write_weights
@@ -19,9 +19,10 @@ def export(run: Run, console: Console) -> None:
     """Write config.json, tokenizer and float32 safetensors of `export.arm`."""
     began = time.monotonic()
     arm = run.config.export.arm
-    arms = trained_arms(run)
-    if arm not in arms:
-        raise ConfigError(f"export.arm: {arm!r} has no checkpoint in {run.dir}; there are: {', '.join(arms)}")
+    if arm != "base" and arm not in run.config.arms:
+        raise ConfigError(f"export.arm: unknown arm {arm!r}; one of base, {', '.join(run.config.arms)}")
+    if arm != "base" and not is_trained(run, arm):
+        raise ConfigError(f"export.arm: {arm!r} is not trained to the end in {run.dir}; run the stage 'train' first")
     target = Path(run.config.export.path or run.dir / "export" / arm)
     with jax.set_mesh(run.mesh):
         try:

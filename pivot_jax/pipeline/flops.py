@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pivot_jax.config import Architecture
 from pivot_jax.pipeline.ledger import Cost, causal_keys, forward_flops, unembedding_flops
 from pivot_jax.policy.spec import count_parameters
+from pivot_jax.rollout.episodes import Episode
 from pivot_jax.rollout.layout import Row
 
 
@@ -49,6 +50,27 @@ def sampling_cost(arch: Architecture, rows: Sequence[Row], lengths: Sequence[int
         prompt_tokens_computed=prefilled + sum(len(slot.forced) for slot in branches),
         sampled_tokens=sum(lengths),
         flops=tokens_flops(arch, tokens=prefilled + decoded, attended_keys=keys, logits=logits),
+    )
+
+
+def episode_cost(arch: Architecture, episode: Episode) -> Cost:
+    """Cost of sampling one episode with a cache that grows: every token is fed once."""
+    lengths = [len(action.ids) for action in episode.actions]
+    fed = sum(feed.tokens for feed in episode.feeds)
+    return Cost(
+        rollout_turns=episode.turns,
+        episodes=1,
+        environment_steps=episode.turns,
+        prompt_tokens_logical=sum(episode.places),
+        # all that was fed but the sampled tokens; the last one of an episode never is
+        prompt_tokens_computed=fed - sum(lengths) + 1,
+        sampled_tokens=sum(lengths),
+        flops=tokens_flops(
+            arch,
+            tokens=fed,
+            attended_keys=sum(causal_keys(feed.tokens, start=feed.start) for feed in episode.feeds),
+            logits=sum(lengths),
+        ),
     )
 
 

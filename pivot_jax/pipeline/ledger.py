@@ -1,7 +1,8 @@
 """What every arm of a comparison cost, phase by phase: counts that add up, and the model FLOPs behind them.
 
-The ledger only adds. Who pays for a shared phase is the caller's decision, with one rule: profiling is charged to
-PivotRL, since no other arm needs it. Gradient steps of any kind (SFT on demonstrations as well as RL) are `update`.
+The ledger only adds. Who pays for a shared phase is the caller's decision, with one rule: profiling is charged in full
+to every arm that needs it, and to no other. Gradient steps of any kind (SFT on demonstrations as well as RL) are
+`update`.
 """
 
 from __future__ import annotations

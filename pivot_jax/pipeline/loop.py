@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -24,11 +24,22 @@ Advance = Callable[[TrainState, Any, int], tuple[TrainState, Mapping[str, jax.Ar
 """(state, batch indices, step) → next state, metrics still on the devices, what the step cost by phase."""
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where the batches that an arm is given begin: at the outset, or at a checkpoint from which it has other data."""
+
+    step: int = 0
+    charges: Charges = field(default_factory=dict)
+    """What making the data cost; it enters the ledger with the first step from there."""
+
+
+OUTSET = Start()
+
+
 def train_arm(
     run: Run,
     arm: str,
     *,
-    stage: str,
     steps: int,
     optimizer: OptimizerSection,
     checkpoint_every: int,
@@ -36,39 +47,48 @@ def train_arm(
     params: Parameters[jax.Array],
     advance: Advance,
     console: Console,
+    start: Start = OUTSET,
+    until: int | None = None,
 ) -> Ledger:
-    """Train one arm to `steps`, from its newest checkpoint if there is one, else from `params`.
+    """Train one arm to `until`, or all of `steps`, from its newest checkpoint if there is one, else from `params`.
 
-    Metrics of a step are fetched while the next one runs. Returns what the whole arm cost, the part before a resume
-    included.
+    A checkpoint at `start` was made with the batches before these; a later one says how far into these it is. Metrics
+    of a step are fetched while the next one runs, and recorded under the arm's name. Returns what the whole arm cost,
+    the part before a resume included.
 
     Raises:
-        Interrupted: SIGTERM or SIGINT came; the state was saved first.
+        Interrupted: SIGTERM or SIGINT came, be it in the last step; the state was saved first.
     """
     with Checkpoints(run, arm) as checkpoints, MetricsWriter(run.dir) as writer:
-        done = checkpoints.latest or 0
+        done, end = checkpoints.latest or 0, until or steps
         if done:
             state, resumed = checkpoints.restore(run, optimizer)
-            batches.set_state(resumed.iterator)
             ledger = Ledger.from_json(resumed.ledger)
+            if done > start.step:
+                batches.set_state(resumed.iterator)
         else:
             state, ledger = fresh_state(params, optimizer), Ledger()
-        writer.truncate_after(stage, done)
+        if done == start.step:
+            for phase, cost in start.charges.items():
+                ledger = ledger.charge(arm, phase, cost)
+        writer.truncate_after(arm, done)
         unwritten: tuple[int, Mapping[str, jax.Array]] | None = None
-        for step in progress(range(done, steps), arm, console, unit="steps", total=steps, done=done):
+        for step in progress(range(done, end), arm, console, unit="steps", total=steps, done=done):
             began = time.monotonic()
             state, metrics, charges = advance(state, next(batches), step)
             if unwritten is not None:
-                _write(writer, stage, *unwritten)
+                _write(writer, arm, *unwritten)
             unwritten = (step + 1, metrics)
             ledger = _charge(ledger, arm, charges, time.monotonic() - began)
             stopping = checkpoints.stop_requested
-            if stopping or step + 1 == steps or (step + 1) % checkpoint_every == 0:
-                _write(writer, stage, *unwritten)
+            if stopping or step + 1 == end or (step + 1) % checkpoint_every == 0:
+                _write(writer, arm, *unwritten)
                 unwritten = None
                 checkpoints.save(step + 1, state, Resumed(batches.get_state(), ledger.to_json()))
-            if stopping and step + 1 < steps:
-                raise Interrupted(f"{arm}: stopped after step {step + 1} of {steps}, saved in {checkpoints.path}")
+            if stopping:
+                break
+        if checkpoints.stop_requested:
+            raise Interrupted(f"{arm}: stopped after step {checkpoints.latest} of {steps}, saved in {checkpoints.path}")
     return ledger
 
 
@@ -81,5 +101,5 @@ def _charge(ledger: Ledger, arm: str, charges: Charges, seconds: float) -> Ledge
     return ledger
 
 
-def _write(writer: MetricsWriter, stage: str, step: int, metrics: Mapping[str, jax.Array]) -> None:
-    writer.write(stage, step, {name: float(value) for name, value in jax.device_get(dict(metrics)).items()})
+def _write(writer: MetricsWriter, arm: str, step: int, metrics: Mapping[str, jax.Array]) -> None:
+    writer.write(arm, step, {name: float(value) for name, value in jax.device_get(dict(metrics)).items()})

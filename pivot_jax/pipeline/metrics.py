@@ -1,6 +1,6 @@
 """Metrics of a run: `metrics.jsonl`, one line a call, and the same numbers as TensorBoard events.
 
-A line is flat, `{"stage": "train", "step": 12, "train/reward_mean": 0.4, ...}`, and holds no time of writing, so that
+A line is flat, `{"stage": "pivotrl", "step": 12, "train/reward_mean": 0.4, ...}`, and holds no time of writing, so that
 a resumed run writes the file that an uninterrupted one would. JSON has no NaN: a number that is not finite is
 written as the string "nan", "inf" or "-inf", and read back as the float.
 
@@ -30,7 +30,7 @@ NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 @dataclass(frozen=True)
 class MetricLine:
-    """What one `MetricsWriter.write` recorded."""
+    """What one `MetricsWriter.write` recorded; `stage` is the name of the arm that was trained."""
 
     stage: str
     step: int

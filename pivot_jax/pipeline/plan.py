@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pivot_jax.config import Config, ConfigError
-from pivot_jax.pipeline.run import base_policy_dir, open_mesh, read_manifest
+from pivot_jax.pipeline.run import base_policy_dir, is_recorded, open_domains, open_mesh, read_manifest
 from pivot_jax.policy.spec import ParamSpec, count_parameters, parameter_specs, shardings
 from pivot_jax.policy.weights import read_architecture
 
@@ -20,9 +20,10 @@ def print_plan(config: Config, console: Console) -> None:
     """Print the config as JSON, then policy, mesh, bytes a device, and the work of each stage; writes nothing.
 
     Raises:
-        ConfigError: a policy or a mesh that could not be used.
+        ConfigError: a policy, a mesh or a domain's knobs that could not be used.
     """
     console.print_json(json.dumps(config.model_dump(mode="json")))
+    open_domains(config)
     mesh, rules = open_mesh(config)
     if "pretrain" in config.run.stages:
         arch = config.pretrain.architecture
@@ -38,7 +39,7 @@ def print_plan(config: Config, console: Console) -> None:
         held = sum(4 * math.prod(where.shard_shape(spec.shape)) for spec, where in zip(specs, placed, strict=True))
     except ValueError as error:
         raise ConfigError(f"mesh: the policy's arrays do not divide by it: {error}") from error
-    complete = read_manifest(Path(config.run.dir))["stages"]
+    manifest = read_manifest(Path(config.run.dir))
     table = Table("what", "value", title="Plan")
     table.add_row("policy", f"{count_parameters(arch):,} parameters, {arch.layers} layers, compute in {arch.dtype}")
     table.add_row("mesh", ", ".join(f"{name}={size}" for name, size in mesh.shape.items()))
@@ -46,22 +47,34 @@ def print_plan(config: Config, console: Console) -> None:
         "parameters a device", f"{held / 2**20:.1f} MiB (with AdamW's two moments {3 * held / 2**20:.1f} MiB)"
     )
     for stage in config.run.stages:
-        table.add_row(stage, "complete, will be skipped" if stage in complete else _work(config, stage))
+        done = is_recorded(manifest, config, stage)
+        table.add_row(stage, "complete, will be skipped" if done else _work(config, stage))
     console.print(table)
 
 
 def _work(config: Config, stage: str) -> str:
     """The size of a stage's work, as far as the config tells."""
-    train, sft, evaluate = config.train, config.sft, config.evaluate
+    evaluate = config.evaluate
     demonstrated = f"{config.data.tasks} demonstrated tasks in each of {', '.join(config.data.domains)}"
     return {
         "pretrain": f"{config.pretrain.steps} steps",
         "candidates": config.data.path or demonstrated,
         "profile": f"{config.profile.samples} actions a candidate, {config.profile.share:.0%} of the trajectories",
         "select": f"{config.select.rule}, threshold {config.select.threshold}",
-        "sft": f"{', '.join(sft.arms)}: {sft.steps} steps of {sft.trajectories_per_step} sequences",
-        "train": f"{train.steps} steps of {train.pivots_per_step} pivots x {train.group_size} actions",
+        "train": "\n".join(f"{arm}: {_training(config, arm)}" for arm in config.chosen_arms),
         "evaluate": f"every arm: {evaluate.episodes} episodes a domain, {evaluate.questions} questions a skill",
+        "curve": f"every kept checkpoint: {evaluate.curve_episodes} episodes a domain",
         "report": "report/index.html and report/report.json",
         "export": config.export.path or f"{config.run.dir}/export/{config.export.arm}",
     }[stage]
+
+
+def _training(config: Config, arm: str) -> str:
+    own = config.for_arm(arm)
+    sft, train, e2e = own.sft, own.train, own.e2e
+    turns = "turns" if own.select.rule == "random" else "pivots"
+    return {
+        "sft": f"{sft.steps} steps of {sft.trajectories_per_step} sequences ({sft.turns} turns)",
+        "pivot_rl": f"{train.steps} steps of {train.pivots_per_step} {turns} x {train.group_size} actions",
+        "e2e_rl": f"{e2e.steps} steps of {e2e.tasks_per_step} tasks x {e2e.group_size} episodes",
+    }[config.arms[arm].method]

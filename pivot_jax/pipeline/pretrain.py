@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,8 @@ from pivot_jax.config import Architecture, Config, OptimizerSection, PretrainSec
 from pivot_jax.data.rendered import TokenSequence
 from pivot_jax.data.rendering import render
 from pivot_jax.data.small_tokenizer import build_small_tokenizer, training_texts
-from pivot_jax.domains.environment import demonstrate
-from pivot_jax.domains.registry import DOMAINS, SKILLS
+from pivot_jax.domains.environment import Reset, demonstrate
+from pivot_jax.domains.registry import SKILLS
 from pivot_jax.objective.aggregation import Weighted, divide
 from pivot_jax.pipeline.artifacts import write_json
 from pivot_jax.pipeline.batches import index_batches
@@ -33,7 +33,7 @@ from pivot_jax.pipeline.ledger import Cost, backward_flops
 from pivot_jax.pipeline.loop import Advance, Charges, train_arm
 from pivot_jax.pipeline.optimizer import TrainState, apply_gradients
 from pivot_jax.pipeline.progress import progress
-from pivot_jax.pipeline.run import Run, complete, open_mesh, pin_config, read_manifest
+from pivot_jax.pipeline.run import Run, complete, open_domains, open_mesh, pin_config, read_manifest
 from pivot_jax.pipeline.sft import SequenceBatch, imitation_loss, sequence_batch
 from pivot_jax.policy.mesh import Rules
 from pivot_jax.policy.spec import count_parameters, initialise
@@ -43,6 +43,10 @@ from pivot_jax.rollout.layout import round_up
 
 FIRST_SEED = 5_000_000
 """Seeds of the pre-training tasks: apart from those of demonstrations and of evaluation."""
+
+VOCABULARY_MULTIPLE = 64
+"""The vocabulary is padded to a multiple of this, so that every mesh divides it. No word has the ids above the
+tokenizer's: they are never a target, so training makes them improbable, and they decode to nothing."""
 
 
 @partial(jax.jit, static_argnames=("optimizer", "arch", "rules"), donate_argnames=("state",))
@@ -82,7 +86,7 @@ class Corpus:
 def pretrain(config: Config, command: str, console: Console) -> None:
     """Make a tokenizer and a corpus from the domains and the skills, train, and write `RUN/policy`."""
     began = time.monotonic()
-    section, run_dir = config.pretrain, Path(config.run.dir)
+    section, run_dir, known = config.pretrain, Path(config.run.dir), open_domains(config)
     pin_config(run_dir, config)
     manifest = read_manifest(run_dir)
     write_json(run_dir / "manifest.json", {"command": command, **manifest})
@@ -90,19 +94,18 @@ def pretrain(config: Config, command: str, console: Console) -> None:
     if "pretrain" in manifest["stages"]:
         console.print(f"pretrain: complete, see {policy_dir}")
         return
-    trajectories = {"skills": list(_questions(section)), "episodes": list(_episodes(config))}
-    known = [*trajectories["skills"], *trajectories["episodes"], *_answers_to_nonsense(config)]
-    tokenizer = build_small_tokenizer(training_texts(known), run_dir / "tokenizer")
-    arch = section.architecture.model_copy(update={"vocab_size": len(tokenizer)})
+    trajectories = {"skills": list(_questions(section)), "episodes": list(_episodes(config, known))}
+    texts = [*trajectories["skills"], *trajectories["episodes"], *_answers_to_nonsense(config, known)]
+    tokenizer = build_small_tokenizer(training_texts(texts), run_dir / "tokenizer")
+    arch = section.architecture.model_copy(update={"vocab_size": round_up(len(tokenizer), VOCABULARY_MULTIPLE)})
     mesh, rules = open_mesh(config)
-    run = Run(config, run_dir, run_dir / "tokenizer", arch, tokenizer, mesh, rules)
+    run = Run(config, run_dir, run_dir / "tokenizer", arch, tokenizer, mesh, rules, known)
     corpus = Corpus(**{name: _sequences(run, name, group, console) for name, group in trajectories.items()})
     console.print(f"corpus: {len(corpus.skills)} questions, {len(corpus.episodes)} episodes, {len(tokenizer)} words")
     with jax.set_mesh(mesh):
         ledger = train_arm(
             run,
             "base",
-            stage="pretrain",
             steps=section.steps,
             optimizer=section.optimizer,
             checkpoint_every=section.checkpoint_every,
@@ -151,22 +154,23 @@ def _questions(section: PretrainSection) -> Iterator[Trajectory]:
             yield demonstrate(reset, name, seed)
 
 
-def _answers_to_nonsense(config: Config) -> Iterator[Trajectory]:
+def _answers_to_nonsense(config: Config, domains: Mapping[str, Reset]) -> Iterator[Trajectory]:
     """What environments answer to actions that no expert takes, for the tokenizer to know these words too."""
     for name in config.data.domains:
-        tools = DOMAINS[name](FIRST_SEED).tools
+        tools = domains[name](FIRST_SEED).tools
         nonsense = [Action.say("what"), Action(malformed="unreadable"), Action.call("unknown")]
         for action in [*nonsense, *(Action.call(tool.name) for tool in tools)]:
-            env = DOMAINS[name](FIRST_SEED)
+            env = domains[name](FIRST_SEED)
             messages = (*env.opening(), action.message(), *env.step(action))
             yield Trajectory(id=name, domain=name, task_id=name, messages=messages, tools=tools)
 
 
-def _episodes(config: Config) -> Iterator[Trajectory]:
+def _episodes(config: Config, domains: Mapping[str, Reset]) -> Iterator[Trajectory]:
     """Episodes of an expert that errs at a rate drawn for each: so the base has seen both good and bad turns."""
     section = config.pretrain
     for name in config.data.domains:
         for seed in range(FIRST_SEED, FIRST_SEED + section.episodes):
             draw = random.Random(f"pretrain/{name}/{seed}")
             rate = draw.choice(section.error_rates)
-            yield demonstrate(DOMAINS[name], name, seed, error_rate=rate, style=draw.randrange(7))
+            style, most = draw.randrange(7), config.data.max_turns
+            yield demonstrate(domains[name], name, seed, error_rate=rate, style=style, max_turns=most)

@@ -2,12 +2,12 @@
 
 Arrays `[C, K]` and `[C, K, T]`, chunked over candidates and by single draws, so that a chunk is whole or absent, K can
 grow without sampling anything again, and a new verifier adds its arrays to what is stored. `lengths` is written last:
--1 there means that the draw is not stored yet.
+-1 there means that the draw is not stored yet, or was never asked for: candidates may hold different numbers of draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +58,32 @@ class ProfileStore:
             write_json(file, header)
         self._arrays: dict[str, Any] = {}
 
-    def missing(self, begin: int) -> list[int]:
-        """Draws that are not stored for the chunk of candidates that begins at `begin`."""
-        lengths = self.read("lengths")[begin : begin + self._chunk]
-        return [draw for draw in range(self._shape[1]) if (lengths[:, draw] < 0).any()]
+    @property
+    def shape(self) -> tuple[int, int]:
+        """C candidates and K draws."""
+        return self._shape[:2]
 
-    def write_draw(self, begin: int, draw: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Store one draw of one chunk: arrays `[c]` or `[c, T]` by name, `lengths` last."""
+    def stored(self) -> NDArray[np.bool_]:
+        """`[C, K]`: whether the draw is stored."""
+        return self.read("lengths") >= 0
+
+    def write_draw(self, begin: int, draw: int, arrays: Mapping[str, NDArray[Any]], rows: Sequence[int]) -> None:
+        """Store one draw of some candidates of one chunk, `lengths` last; its other candidates stay as they are.
+
+        Args:
+            begin: first candidate of the chunk.
+            draw: which draw.
+            arrays: `[c]` or `[c, T]` by name, `lengths` among them.
+            rows: the c candidates within the chunk.
+        """
         assert "lengths" in arrays
+        end = min(begin + self._chunk, self._shape[0])
         for name in sorted(arrays, key=lambda name: name == "lengths"):
-            values = arrays[name]
-            self._open(name, values.dtype, values.ndim + 1)[begin : begin + len(values), draw].write(values).result()
+            part = self._open(name, arrays[name].dtype, arrays[name].ndim + 1)[begin:end, draw]
+            # one whole chunk, so that the file appears at once; what was absent reads as the fill value
+            values = np.array(part.read().result())
+            values[list(rows)] = arrays[name]
+            part.write(values).result()
 
     def write(self, name: str, values: NDArray[Any]) -> None:
         """Store a whole `[C, K]` array (the rewards of a new verifier)."""
@@ -84,11 +99,17 @@ class ProfileStore:
             return self._open(name, np.dtype(np.int32), 2).read().result()
         if not self.has(name):
             raise KeyError(f"{self._path}: no array {name!r} is stored")
-        spec = ts.open({"driver": "zarr3", "kvstore": self._kvstore(name)}, open=True).result()
-        return spec[:, : self._shape[1]].read().result()
+        array = ts.open({"driver": "zarr3", "kvstore": self._kvstore(name)}, open=True).result()
+        return self._grown(array).read().result()
 
     def _kvstore(self, name: str) -> str:
         return f"file://{self._path.absolute()}/{name}/"
+
+    def _grown(self, store: Any) -> Any:
+        """The first K draws of an array, which is made as long as that if it is shorter."""
+        if store.shape[1] < self._shape[1]:
+            store = store.resize(exclusive_max=[None, self._shape[1], None][: store.rank], expand_only=True).result()
+        return store[:, : self._shape[1]]
 
     def _open(self, name: str, dtype: np.dtype[Any], rank: int) -> Any:
         """The array, made or grown along K as needed."""
@@ -109,7 +130,5 @@ class ProfileStore:
                 create=not self.has(name),
                 shape=None if self.has(name) else list(shape),
             ).result()
-            if store.shape[1] < self._shape[1]:
-                store = store.resize(exclusive_max=list(shape), expand_only=True).result()
-            self._arrays[name] = store[:, : self._shape[1]]
+            self._arrays[name] = self._grown(store)
         return self._arrays[name]

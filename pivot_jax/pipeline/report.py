@@ -15,12 +15,15 @@ from pivot_jax.pipeline.report_table import print_summary
 __all__ = ["build_report", "print_summary"]
 
 
+PIVOT_COUNTS = {"candidates", "kept", "by_reason", "mixed_fraction", "uninformative_fraction"}
+
+
 def build_report(run_dir: Path) -> dict[str, Any]:
     """Write `report/report.json` and `report/index.html` of a run, and return what the former holds.
 
-    Reads `config.json`, `manifest.json`, `ledger.json`, `pivots.json`, `evaluation/ARM.json` and, where a stage has
-    trained, `metrics.jsonl`. The same inputs give the same bytes. Arms that are not evaluated yet are left out, and
-    `differences` to the base appear once the base is evaluated.
+    Reads `config.json`, `manifest.json`, `ledger.json`, `evaluation/ARM.json` and, where stages have profiled and
+    trained, `pivots.json` and `metrics.jsonl`. The same inputs give the same bytes. Arms that are not evaluated yet are
+    left out, and `differences` to the base appear once the base is evaluated.
 
     Raises:
         FileNotFoundError: a required file is absent; the message names it and the stage that makes it.
@@ -40,9 +43,7 @@ def build_report(run_dir: Path) -> dict[str, Any]:
         "headline": opening,
         "arms": {arm: {**rates.to_json(), "ledger": costs.get(arm, {})} for arm, rates in arms.items()},
         "differences": {arm: comparison.to_json() for arm, comparison in differences.items()},
-        "pivots": inputs.pivots.model_dump(
-            include={"candidates", "kept", "by_reason", "mixed_fraction", "uninformative_fraction"}
-        ),
+        "pivots": inputs.pivots.model_dump(include=PIVOT_COUNTS) if inputs.pivots else None,
         "command": inputs.manifest.command,
         "config": inputs.config,
     }

@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from pivot_jax.pipeline.metrics import MetricLine
 from pivot_jax.pipeline.report_estimates import SuiteEstimates
@@ -26,9 +27,9 @@ INK, MUTED, LINE, GROUND = "#1b1e24", "#6c727c", "#d9dce2", "#fdfdfc"
 CSS_VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", GROUND: "var(--ground)"}
 
 ARM_COLOURS = {"base": "#878d97", "sft": "#cf7a30", "pivotrl": "#2c86a8"}
-OTHER_COLOURS = ("#8a6fb8", "#5f9a58", "#b5597c", "#a08a2e")
-STAGE_ARMS = {"train": "pivotrl", "sft": "sft"}
-"""Whose learning a stage's metrics show; other stages are named after their arm."""
+OTHER_COLOURS = (
+    "#8a6fb8", "#5f9a58", "#b5597c", "#a08a2e", "#3f6fb0", "#c0574b", "#3c9d94", "#7d6a52", "#c283c9", "#90a83c",
+)  # fmt: skip
 
 CURVES = {
     "train/reward_mean": "Mean reward of sampled actions",
@@ -72,27 +73,29 @@ def arm_colours(arms: Iterable[str]) -> dict[str, str]:
 
 
 def learning_curves(metrics: Sequence[MetricLine]) -> Figure:
-    """A panel for each of `CURVES`, a line for each stage that recorded it; a panel without data says so."""
-    colours = arm_colours(sorted({_stage_arm(line.stage) for line in metrics}))
+    """A panel for each of `CURVES`, a line for each arm that recorded it; a panel without data says so."""
+    arms = list(dict.fromkeys(line.stage for line in metrics))
+    colours = arm_colours(arms)
     with matplotlib.rc_context(STYLE):
         figure = _figure(8.4, 5.4)
         for axes, (name, title) in zip(figure.subplots(2, 2).flat, CURVES.items(), strict=True):
             axes.set_title(title)
-            stages = sorted({line.stage for line in metrics if name in line.metrics})
-            for stage in stages:
-                recorded = [line for line in metrics if line.stage == stage and name in line.metrics]
-                steps = np.array([line.step for line in recorded], float)
-                values = np.array([line.metrics[name] for line in recorded], float)
-                _curve(axes, steps, values, colours[_stage_arm(stage)], arm_label(_stage_arm(stage)))
-            if not stages:
+            recorded = [line for line in metrics if name in line.metrics]
+            for arm in [arm for arm in arms if any(line.stage == arm for line in recorded)]:
+                own = [line for line in recorded if line.stage == arm]
+                steps = np.array([line.step for line in own], float)
+                values = np.array([line.metrics[name] for line in own], float)
+                _curve(axes, steps, values, colours[arm])
+            if not recorded:
                 _say_nothing_recorded(axes)
                 continue
             axes.set_xlabel("step")
             axes.margins(x=0.02)
             if name == "pivot/mixed_fraction":
                 axes.set_ylim(-0.02, 1.02)
-            if len(stages) > 1:
-                axes.legend()
+        if arms:
+            lines = [Line2D([], [], color=colours[arm], linewidth=1.8, label=arm_label(arm)) for arm in arms]
+            figure.legend(handles=lines, loc="outside lower center", ncols=min(len(arms), 4))
     return figure
 
 
@@ -194,21 +197,17 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _stage_arm(stage: str) -> str:
-    return STAGE_ARMS.get(stage, stage)
-
-
-def _curve(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str, label: str) -> None:
+def _curve(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str) -> None:
     """The recorded values, faint, under their running mean over about a tenth of the steps."""
     # Odd, so that the mean stands at the middle of its window.
     window = 2 * (len(values) // 20) + 1
     if window == 1:
-        axes.plot(steps, values, color=colour, linewidth=1.5, label=label)
+        axes.plot(steps, values, color=colour, linewidth=1.5)
         return
     axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.35)
     smooth = np.convolve(values, np.ones(window) / window, mode="valid")
     centred = steps[window // 2 : window // 2 + len(smooth)]
-    axes.plot(centred, smooth, color=colour, linewidth=1.8, label=label)
+    axes.plot(centred, smooth, color=colour, linewidth=1.8)
 
 
 def _say_nothing_recorded(axes: Axes) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pivot_jax.pipeline.intervals import Estimate
 from pivot_jax.pipeline.report_estimates import compare, success_rates
-from pivot_jax.pipeline.report_inputs import Evaluation
+from pivot_jax.pipeline.report_inputs import ARM_ORDER, Evaluation
 from pivot_jax.pipeline.report_text import arm_label, percent, points, points_interval
 
 
@@ -53,8 +53,9 @@ def orderings(evaluations: Mapping[str, Evaluation]) -> tuple[Ordering, ...]:
 
 
 def headline(evaluations: Mapping[str, Evaluation]) -> str:
-    """What this run found, in two or three sentences. An ordering that does not hold is named."""
-    return " ".join([*(_arm_sentence(arm, evaluations) for arm in evaluations), _verdict(evaluations)])
+    """What this run found on the base, SFT and PivotRL, in a few sentences. An ordering that does not hold is named."""
+    told = [arm for arm in ARM_ORDER if arm in evaluations]
+    return " ".join([*(_arm_sentence(arm, evaluations) for arm in told), _verdict(evaluations)])
 
 
 def _arm_sentence(arm: str, evaluations: Mapping[str, Evaluation]) -> str:

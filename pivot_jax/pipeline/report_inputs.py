@@ -14,13 +14,12 @@ from pivot_jax.pipeline.ledger import Ledger
 from pivot_jax.pipeline.metrics import METRICS_FILE, MetricLine, read_metrics
 
 ARM_ORDER = ("base", "sft", "pivotrl")
-"""Arms that stand first in every table, in this order; others follow by name."""
+"""Arms that stand first in every table, in this order; others follow in the order of the config."""
 
 MADE_BY = {
     "config.json": "any stage",
     "manifest.json": "any stage",
     "ledger.json": "any stage that samples, trains or evaluates",
-    "pivots.json": "select",
     "evaluation": "evaluate",
 }
 
@@ -86,12 +85,13 @@ class Manifest(Artifact):
 
 @dataclass(frozen=True)
 class RunInputs:
-    """Everything a report is made from. `metrics` is empty before the first training stage."""
+    """Everything a report is made from. `pivots` is None where no arm needed a profile and none was made; `metrics` is
+    empty before the first training stage."""
 
     config: dict[str, Any]
     manifest: Manifest
     ledger: Ledger
-    pivots: PivotManifest
+    pivots: PivotManifest | None
     evaluations: Mapping[str, Evaluation]
     metrics: tuple[MetricLine, ...]
 
@@ -107,20 +107,17 @@ def read_inputs(run_dir: Path) -> RunInputs:
     paths = {path.stem: path for path in folder.glob("*.json")}
     if not paths:
         raise FileNotFoundError(f"{folder} holds no ARM.json; run the stage that makes them: {MADE_BY['evaluation']}")
-    evaluations = {arm: _read_evaluation(paths[arm]) for arm in sorted(paths, key=arm_position)}
+    config = read_json(_required(run_dir, "config.json"))
+    order = list(dict.fromkeys([*ARM_ORDER, *config.get("arms", {}), *sorted(paths)]))
+    evaluations = {arm: _read_evaluation(paths[arm]) for arm in order if arm in paths}
     return RunInputs(
-        config=read_json(_required(run_dir, "config.json")),
+        config=config,
         manifest=_read(Manifest, _required(run_dir, "manifest.json")),
         ledger=Ledger.from_json(read_json(_required(run_dir, "ledger.json"))),
-        pivots=_read(PivotManifest, _required(run_dir, "pivots.json")),
+        pivots=_read(PivotManifest, pivots) if (pivots := run_dir / "pivots.json").exists() else None,
         evaluations=evaluations,
         metrics=read_metrics(run_dir) if (run_dir / METRICS_FILE).exists() else (),
     )
-
-
-def arm_position(arm: str) -> tuple[int, str]:
-    """Sort key of arms: those of `ARM_ORDER` first."""
-    return (ARM_ORDER.index(arm) if arm in ARM_ORDER else len(ARM_ORDER), arm)
 
 
 def _required(run_dir: Path, name: str) -> Path:

@@ -40,8 +40,8 @@ def render_page(
         figures=_figures(inputs, arms),
         pivots=inputs.pivots,
         percent=text.percent,
-        reasons=_reasons(inputs.pivots),
-        domains=_domains(inputs.pivots),
+        reasons=_reasons(inputs.pivots) if inputs.pivots else [],
+        domains=_domains(inputs.pivots) if inputs.pivots else {"rows": {}},
         ledger_headings=list(text.LEDGER_COLUMNS.values()),
         ledger=_ledger(inputs.ledger),
         command=inputs.manifest.command,
@@ -94,9 +94,10 @@ def _skills(arms: Mapping[str, SuiteEstimates], differences: Mapping[str, Compar
 def _figures(inputs: RunInputs, arms: Mapping[str, SuiteEstimates]) -> dict[str, Markup]:
     drawn = {
         "scatter": gain_and_retention(arms),
-        "histogram": pass_rate_histogram(inputs.pivots),
         "curves": learning_curves(inputs.metrics),
     }
+    if inputs.pivots:
+        drawn["histogram"] = pass_rate_histogram(inputs.pivots)
     return {name: Markup(to_svg(figure, name)) for name, figure in drawn.items()}
 
 

@@ -16,18 +16,21 @@ from pivot_jax.config import Architecture, Config, ConfigError
 from pivot_jax.data.bpe_tokenizer import build_bpe_tokenizer, chatml_training_texts
 from pivot_jax.data.chat_jsonl import read_trajectories
 from pivot_jax.data.continuation import end_of_turn_id
+from pivot_jax.domains.environment import Reset
+from pivot_jax.domains.registry import domains
 from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.ledger import Ledger
 from pivot_jax.policy.mesh import Rules, make_mesh
 from pivot_jax.policy.weights import read_architecture
 
-FREE = {"run": {"dir", "stages"}, "export": {"arm", "path"}}
+FREE = {"run": {"dir", "stages", "arms"}, "export": {"arm", "path"}}
 """Fields that may differ between two commands of one run: they choose what is done and where, not what comes out."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What every stage is given. `policy_dir` holds the frozen policy pi_0, its tokenizer and its chat template."""
+    """What every stage is given. `policy_dir` holds the frozen policy pi_0, its tokenizer and its chat template;
+    `domains` makes the tasks of each domain, with the knobs of the config."""
 
     config: Config
     dir: Path
@@ -36,6 +39,7 @@ class Run:
     tokenizer: PreTrainedTokenizerBase
     mesh: jax.sharding.Mesh
     rules: Rules
+    domains: Mapping[str, Reset]
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -43,8 +47,9 @@ class Run:
         return (end_of_turn_id(self.tokenizer),)
 
     def key(self, purpose: str, step: int = 0) -> jax.Array:
-        """The random key of one use: derived from the run's seed, never carried about."""
-        purposes = ("profile", "train", "evaluate", "pretrain")
+        """The random key of one use: derived from the run's seed, never carried about. It names no arm, so that what
+        an arm samples depends on no other arm, and equal policies of two arms sample the same."""
+        purposes = ("profile", "train", "evaluate", "pretrain", "e2e")
         return jax.random.fold_in(
             jax.random.fold_in(jax.random.key(self.config.run.seed), purposes.index(purpose)), step
         )
@@ -62,7 +67,7 @@ def open_run(config: Config, command: str) -> Run:
         ConfigError: the directory was made with another config (the message lists the differences), or the policy
             cannot be read.
     """
-    run_dir = Path(config.run.dir)
+    run_dir, known = Path(config.run.dir), open_domains(config)
     pin_config(run_dir, config)
     manifest = read_manifest(run_dir)
     write_json(run_dir / "manifest.json", {"command": command, **manifest})
@@ -75,7 +80,18 @@ def open_run(config: Config, command: str) -> Run:
         raise ConfigError(f"policy.path: {error}") from error
     tokenizer = open_tokenizer(config, policy_dir)
     mesh, rules = open_mesh(config)
-    return Run(config, run_dir, policy_dir, arch, tokenizer, mesh, rules)
+    return Run(config, run_dir, policy_dir, arch, tokenizer, mesh, rules, known)
+
+
+def open_domains(config: Config) -> dict[str, Reset]:
+    """Every domain with the config's knobs; ConfigError if one that it names is unknown, or a knob is wrong."""
+    try:
+        known = domains(config.data.knobs)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if unknown := [name for name in config.data.domains if name not in known]:
+        raise ConfigError(f"data.domains: unknown domain {unknown[0]!r}; the domains are {', '.join(known)}")
+    return known
 
 
 def open_tokenizer(config: Config, policy_dir: Path) -> PreTrainedTokenizerBase:
@@ -130,7 +146,14 @@ def read_manifest(run_dir: Path) -> dict[str, Any]:
 
 def is_complete(run: Run, stage: str) -> bool:
     """Whether the stage has finished in this run directory."""
-    return stage in read_manifest(run.dir)["stages"]
+    return is_recorded(read_manifest(run.dir), run.config, stage)
+
+
+def is_recorded(manifest: Mapping[str, Any], config: Config, stage: str) -> bool:
+    """Whether a manifest records the stage as finished, with all the arms of this command if it is a stage of arms."""
+    if stage not in manifest["stages"]:
+        return False
+    return stage not in ("train", "evaluate") or set(config.chosen_arms) <= manifest["stages"][stage]["counts"].keys()
 
 
 def complete(run: Run, stage: str, counts: Mapping[str, Any], ledger: Ledger, began: float) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pivot_jax.config import VerifierSection
+from pivot_jax.domains.environment import Reset
 from pivot_jax.domains.replay import restore
 from pivot_jax.pipeline.profile_store import ERROR, JUDGED
+from pivot_jax.pipeline.run import Run
 from pivot_jax.records import Action, Candidate
+from pivot_jax.rollout.actions import SampledAction
 from pivot_jax.verify.exact import Exact
 from pivot_jax.verify.execution import ExecutionVerifier
 from pivot_jax.verify.tool_call import ToolCallMatch, ToolCallRules
@@ -35,11 +39,11 @@ class Scores:
         return self.status == JUDGED
 
 
-def functional_verifier(section: VerifierSection) -> Verifier:
-    """The verifier that the config names; its rewards are stored as `functional`."""
+def functional_verifier(section: VerifierSection, domains: Mapping[str, Reset]) -> Verifier:
+    """The verifier that the config names; its rewards are stored as `functional`. `domains` made the tasks."""
     match section.name:
         case "execution":
-            return ExecutionVerifier(restore, name="functional")
+            return ExecutionVerifier(partial(restore, registry=domains), name="functional")
         case "tool_call":
             rules = ToolCallRules(string_threshold=section.string_threshold, count_calls=section.count_calls)
             return ToolCallMatch(rules, name="functional")
@@ -49,9 +53,17 @@ def functional_verifier(section: VerifierSection) -> Verifier:
             return Exact(name="functional")
 
 
-def verifiers(section: VerifierSection) -> tuple[Verifier, ...]:
+def verifiers(section: VerifierSection, domains: Mapping[str, Reset]) -> tuple[Verifier, ...]:
     """The functional verifier, and the two coarse and strict ones of the paper."""
-    return (functional_verifier(section), ToolName(), Exact())
+    return (functional_verifier(section, domains), ToolName(), Exact())
+
+
+def score_sampled(
+    run: Run, judges: Sequence[Verifier], candidate: Candidate, sampled: Sequence[SampledAction]
+) -> dict[str, Scores]:
+    """`score` of a group as the policy wrote it."""
+    actions = [action.read(run.tokenizer, candidate.tools, run.config.data.action_format) for action in sampled]
+    return score(judges, candidate, actions)
 
 
 def score(judges: Sequence[Verifier], candidate: Candidate, actions: Sequence[Action]) -> dict[str, Scores]:

@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pivot_jax.config import ConfigError, SelectSection
+from pivot_jax.config import Config, ConfigError, SelectSection
+from pivot_jax.objective.posterior import below_probability, expected_signal, fit_beta, top_share
 from pivot_jax.objective.signal import is_mixed, is_pivot
+from pivot_jax.pipeline.adaptive import OPEN, stored_plan
+from pivot_jax.pipeline.arms import needs_profile
 from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.candidates import load_prepared
 from pivot_jax.pipeline.ledger import Ledger
-from pivot_jax.pipeline.profile_store import JUDGED
-from pivot_jax.pipeline.profiling import ProfiledPoint, open_store, profiled_points
+from pivot_jax.pipeline.profile_store import ERROR, JUDGED, ProfileStore
+from pivot_jax.pipeline.profiling import ProfiledPoint, open_store, profiled_points, within_share
 from pivot_jax.pipeline.run import Run, complete, require
 
 PIVOT = "pivot"
@@ -32,6 +35,9 @@ def reasons(rewards: NDArray[np.float32], valid: NDArray[np.bool_], section: Sel
         rewards: `[C, K]`.
         valid: `[C, K]`, False where an action could not be judged.
         section: threshold and switches.
+
+    Raises:
+        ValueError: a judged reward other than 0 and 1 under the rule "signal", which counts passes.
     """
     if section.rule == "random":
         return [PIVOT] * len(rewards)
@@ -40,10 +46,26 @@ def reasons(rewards: NDArray[np.float32], valid: NDArray[np.bool_], section: Sel
         inclusive=section.inclusive, keep_all_zero=section.keep_all_zero,
     )  # fmt: skip
     mixed = is_mixed(jnp.asarray(rewards), jnp.asarray(valid))
-    return [
+    decided = [
         PIVOT if keep else _reason(row[ok], bool(varied))
         for row, ok, keep, varied in zip(rewards, valid, np.asarray(kept), np.asarray(mixed), strict=True)
     ]
+    if section.rule == "signal":
+        pivots = np.flatnonzero(kept)
+        strong = top_share(_signal(rewards, valid, section)[pivots], section.signal_share)
+        for index in pivots[~strong]:
+            decided[index] = "low expected signal"
+    return decided
+
+
+def _signal(rewards: NDArray[np.float32], valid: NDArray[np.bool_], section: SelectSection) -> NDArray[np.float64]:
+    """`[C]`: expected spread of a group at the candidate, times the probability that its pass rate is below λ."""
+    if not np.isin(rewards[valid], (0, 1)).all():
+        raise ValueError("select.rule = 'signal' counts passes: rewards must be 0 or 1")
+    passed, judged = np.sum(valid & (rewards == 1), axis=1), np.sum(valid, axis=1)
+    prior = fit_beta(passed, judged)
+    below = below_probability(passed, judged, prior, section.threshold)
+    return expected_signal(passed, judged, prior, section.signal_group) * below
 
 
 def _reason(judged: NDArray[np.float32], mixed: bool) -> str:
@@ -56,46 +78,106 @@ def _reason(judged: NDArray[np.float32], mixed: bool) -> str:
 
 
 def select(run: Run, console: Console) -> None:
-    """Decide on every profiled candidate and write `pivots.json`."""
+    """Decide on every profiled candidate: `pivots.json` by the config's own section, and `selections/ARM.json` for each
+    arm that selects otherwise."""
     began = time.monotonic()
     require(run, "profile", "select")
-    section = run.config.select
-    points = profiled_points(load_prepared(run), run.config.profile.share)
+    config, prepared = run.config, load_prepared(run)
+    points = profiled_points(prepared, config.profile.share)
     store = open_store(run, points)
-    rewards, status = store.read(f"rewards/{section.reward}"), store.read(f"status/{section.reward}")
-    exact = _pass_rates(store.read("rewards/exact"), store.read("status/exact") == JUDGED)
-    valid = status == JUDGED
-    decided = reasons(rewards, valid, section)
-    manifest = {
-        **summary(rewards, valid, decided),
-        "pass_rates": _pass_rates(rewards, valid),
-        "pass_rates_exact": exact,
+    chosen = {"pivots.json": ("select", config)}
+    for arm in config.arms:
+        own = config.for_arm(arm)
+        if needs_profile(config, arm) and (own.select, own.profile) != (config.select, config.profile):
+            chosen[f"selections/{arm}.json"] = (f"arms.{arm}.select", own)
+    kept: dict[str, int] = {}
+    for file, (section, own) in chosen.items():
+        members = within_share(prepared, points, own.profile.share)
+        manifest = selection(store, [points[i] for i in members], members, own)
+        write_json(run.dir / file, manifest)
+        if not manifest["pivots"]:
+            raise ConfigError(
+                f"{section}: no candidate is a pivot ({manifest['by_reason']}); raise {section}.threshold, or "
+                "with the rule 'signal' its signal_share"
+            )
+        _print_selection(manifest, section, console)
+        kept[section] = manifest["kept"]
+    complete(run, "select", {"candidates": len(points), "kept": kept}, Ledger(), began)
+
+
+def selection(
+    store: ProfileStore, points: Sequence[ProfiledPoint], rows: Sequence[int], config: Config
+) -> dict[str, Any]:
+    """What is kept of the candidates `points`, stored at `rows`, and why the others are not: the content of a manifest.
+
+    Of the stored samples only those count that the config's own profile draws: the first `profile.samples`, or fewer
+    where it is adaptive.
+
+    Raises:
+        ValueError: an adaptive profile whose stored samples leave a candidate undecided: it is not complete.
+    """
+    section, samples = config.select, config.profile.samples
+    drawn, prior = np.full(len(rows), samples), None
+    if config.profile.adaptive:
+        found = stored_plan(store, rows, config)
+        if (found.decision == OPEN).any():
+            raise ValueError(f"{int((found.decision == OPEN).sum())} candidates are undecided; run the stage 'profile'")
+        drawn, prior = found.drawn, found.prior._asdict()
+    used = np.arange(samples) < drawn[:, None]
+    rewards, status = (store.read(f"{kind}/{section.reward}")[rows, :samples] for kind in ("rewards", "status"))
+    exact, exact_status = (store.read(f"{kind}/exact")[rows, :samples] for kind in ("rewards", "status"))
+    valid = used & (status == JUDGED)
+    return {
+        **decisions(points, rewards, valid, section),
+        "pass_rates_exact": _pass_rates(exact, used & (exact_status == JUDGED)),
         "threshold": section.threshold,
-        "k": run.config.profile.samples,
-        "not_judged_actions": int((~valid).sum()),
+        "k": samples,
+        "drawn": float(drawn.mean()) if len(drawn) else 0.0,
+        "prior": prior,
+        "not_judged_actions": int((used & (status == ERROR)).sum()),
+    }
+
+
+def decisions(
+    points: Sequence[ProfiledPoint], rewards: NDArray[np.float32], valid: NDArray[np.bool_], section: SelectSection
+) -> dict[str, Any]:
+    """The part of a manifest that follows from rewards `[C, K]` alone: counts, pass rates, and the pivots."""
+    decided, pass_rates = reasons(rewards, valid, section), _pass_rates(rewards, valid)
+    return {
+        **summary(rewards, valid, decided),
+        "pass_rates": pass_rates,
         "by_domain": {
-            domain: summary(rewards[rows], valid[rows], [decided[i] for i in rows])
-            for domain, rows in _by_domain(points).items()
+            domain: summary(rewards[places], valid[places], [decided[i] for i in places])
+            for domain, places in _by_domain(points).items()
         },
         "pivots": [
             {"id": point.candidate.id, "pass_rate": rate}
-            for point, rate, reason in zip(points, _pass_rates(rewards, valid), decided, strict=True)
+            for point, rate, reason in zip(points, pass_rates, decided, strict=True)
             if reason == PIVOT
         ],
     }
-    write_json(run.dir / "pivots.json", manifest)
-    if not manifest["pivots"]:
-        raise ConfigError(f"select: no candidate is a pivot ({manifest['by_reason']}); raise select.threshold")
-    table = Table("pivots", "candidates", "share", title="Selection")
+
+
+def _print_selection(manifest: dict[str, Any], title: str, console: Console) -> None:
+    table = Table("pivots", "candidates", "share", title=f"Selection: {title}")
     for reason, number in manifest["by_reason"].items():
-        table.add_row(reason, f"{number:,}", f"{number / len(points):.1%}")
+        table.add_row(reason, f"{number:,}", f"{number / manifest['candidates']:.1%}")
     console.print(table)
-    complete(run, "select", {"candidates": len(points), "kept": manifest["kept"]}, Ledger(), began)
 
 
-def load_pivots(run: Run, points: Sequence[ProfiledPoint]) -> list[ProfiledPoint]:
-    """The selected pivots, in store order."""
-    chosen = {pivot["id"] for pivot in read_json(run.dir / "pivots.json")["pivots"]}
+def load_pivots(run: Run, arm: str) -> list[ProfiledPoint]:
+    """The candidates that an arm trains on, in store order: its selection, or every one if its rule is `random`.
+
+    Args:
+        run: the arm's own run.
+        arm: its name.
+    """
+    points = profiled_points(load_prepared(run), 1.0)
+    if run.config.select.rule == "random":
+        return points
+    own = run.dir / "selections" / f"{arm}.json"
+    manifest = read_json(own if own.exists() else run.dir / "pivots.json")
+    chosen = {pivot["id"] for pivot in manifest["pivots"]}
     return [point for point in points if point.candidate.id in chosen]
 
 

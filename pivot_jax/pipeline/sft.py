@@ -1,8 +1,7 @@
-"""Stage `sft`: supervised fine-tuning on the same trajectories, on all turns or on the pivots alone."""
+"""Method `sft`: supervised fine-tuning on the same trajectories, on all turns or on the pivots alone."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -13,25 +12,23 @@ from flax import struct
 from jaxtyping import Array, Bool, Int
 from rich.console import Console
 
-from pivot_jax.config import Architecture, OptimizerSection
+from pivot_jax.config import Architecture, Config, OptimizerSection
 from pivot_jax.data.rendered import TokenSequence
 from pivot_jax.objective.aggregation import Weighted, divide, token_mean
 from pivot_jax.pipeline.action_loss import total
-from pivot_jax.pipeline.artifacts import read_json
 from pivot_jax.pipeline.batches import index_batches
 from pivot_jax.pipeline.candidates import Prepared, load_prepared
 from pivot_jax.pipeline.flops import sequence_flops
 from pivot_jax.pipeline.ledger import Cost, Ledger, backward_flops
 from pivot_jax.pipeline.loop import Charges, train_arm
 from pivot_jax.pipeline.optimizer import TrainState, apply_gradients
-from pivot_jax.pipeline.run import Run, complete, require
+from pivot_jax.pipeline.run import Run
+from pivot_jax.pipeline.selection import load_pivots
 from pivot_jax.policy.logprobs import trunk_logprobs
 from pivot_jax.policy.mesh import Rules, batch_multiple, to_mesh
 from pivot_jax.policy.spec import Parameters
 from pivot_jax.policy.weights import read_weights
 from pivot_jax.rollout.layout import TRUNK_BUCKET, round_up
-
-ARM_OF = {"all": "sft", "pivots": "sft_pivots"}
 
 
 @struct.dataclass
@@ -62,22 +59,12 @@ def sft_step(
     return state, {"sft/loss": loss, "train/gradient_norm": norm}
 
 
-def sft(run: Run, console: Console) -> None:
-    """Train the arms that the config lists; each pays for what it needs (the pivots cost a profile)."""
-    began = time.monotonic()
-    require(run, "candidates", "sft")
-    ledger = Ledger()
-    for arm in run.config.sft.arms:
-        ledger = ledger.merge(_train_arm(run, arm, console))
-    complete(run, "sft", {"arms": [ARM_OF[arm] for arm in run.config.sft.arms]}, ledger, began)
-
-
-def _train_arm(run: Run, turns: str, console: Console) -> Ledger:
-    section = run.config.sft
+def train_sft(run: Run, arm: str, config: Config, console: Console) -> Ledger:
+    """Train one arm by imitation; `run` and `config` are the arm's own."""
+    section = config.sft
     prepared = load_prepared(run)
-    if turns == "pivots":
-        require(run, "select", "sft on pivots")
-        sequences = pivot_sequences(prepared, {pivot["id"] for pivot in read_json(run.dir / "pivots.json")["pivots"]})
+    if section.turns == "pivots":
+        sequences = pivot_sequences(prepared, {point.candidate.id for point in load_pivots(run, arm)})
     else:
         sequences = [sequence for item in prepared for sequence in item.rendered.sequences()]
     longest = round_up(max(len(sequence.ids) for sequence in sequences), TRUNK_BUCKET)
@@ -91,22 +78,17 @@ def _train_arm(run: Run, turns: str, console: Console) -> Ledger:
             forward = sequence_flops(run.arch, [len(sequence.ids) for sequence in chosen], logits)
             return state, metrics, {"update": Cost(trained_tokens=logits, flops=forward + backward_flops(forward))}
 
-        ledger = train_arm(
+        return train_arm(
             run,
-            ARM_OF[turns],
-            stage=ARM_OF[turns],
+            arm,
             steps=section.steps,
             optimizer=section.optimizer,
             checkpoint_every=section.checkpoint_every,
-            batches=index_batches(len(sequences), section.trajectories_per_step, run.config.run.seed),
+            batches=index_batches(len(sequences), section.trajectories_per_step, config.run.seed),
             params=read_weights(run.policy_dir, run.arch, run.mesh, run.rules),
             advance=advance,
             console=console,
         )
-    if turns == "pivots":
-        profile = Ledger.from_json(read_json(run.dir / "ledger" / "profile.json")).phases("pivotrl")["profile"]
-        ledger = ledger.charge(ARM_OF[turns], "profile", profile)
-    return ledger
 
 
 def pivot_sequences(prepared: Sequence[Prepared], pivots: set[str]) -> list[TokenSequence]:

@@ -1,25 +1,32 @@
-"""Stage `train`: GRPO (Eq. 7) on the pivots alone. One training sample is one assistant turn."""
+"""Method `pivot_rl`: GRPO (Eq. 7) on the pivots alone. One training sample is one assistant turn.
+
+With `train.reprofile_below` the pivots may change at a checkpoint; then an arm is trained from one such check to the
+next, each stretch on the pivots of its own.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 from rich.console import Console
 
+from pivot_jax.config import Config
 from pivot_jax.pipeline.batches import index_batches
-from pivot_jax.pipeline.candidates import load_prepared
+from pivot_jax.pipeline.checkpoint import newest_step
 from pivot_jax.pipeline.flops import sampling_cost, scoring_flops
 from pivot_jax.pipeline.grpo import GroupBatch, anchor_logprobs, grpo_step
-from pivot_jax.pipeline.ledger import Cost, backward_flops
-from pivot_jax.pipeline.loop import Charges, train_arm
+from pivot_jax.pipeline.ledger import Cost, Ledger, backward_flops
+from pivot_jax.pipeline.loop import Charges, Start, train_arm
 from pivot_jax.pipeline.optimizer import TrainState
-from pivot_jax.pipeline.profiling import ProfiledPoint, profiled_points
-from pivot_jax.pipeline.run import Run, complete, require
+from pivot_jax.pipeline.profiling import ProfiledPoint
+from pivot_jax.pipeline.reprofiling import checks, pivots_from, reprofile_if_due
+from pivot_jax.pipeline.run import Run
 from pivot_jax.pipeline.scoring import score, verifiers
 from pivot_jax.pipeline.selection import load_pivots
 from pivot_jax.policy.mesh import to_mesh
@@ -31,32 +38,53 @@ from pivot_jax.rollout.layout import BranchSlot, Row, lay_out, state_uid
 from pivot_jax.verify.verifier import Verifier
 
 
-def train(run: Run, console: Console) -> None:
-    """Train the arm `pivotrl`."""
-    began = time.monotonic()
-    require(run, "select", "train")
-    section = run.config.train
-    pivots = load_pivots(run, profiled_points(load_prepared(run), run.config.profile.share))
-    judges = verifiers(run.config.verifier)
+def train_pivot_rl(run: Run, arm: str, config: Config, console: Console) -> Ledger:
+    """Train one arm on the turns that its own selection keeps; `run` and `config` are the arm's own."""
+    section, ledger = config.train, Ledger()
+    original, judges = load_pivots(run, arm), verifiers(config.verifier, run.domains)
     with jax.set_mesh(run.mesh):
         reference = read_weights(run.policy_dir, run.arch, run.mesh, run.rules)
+        ends = [*checks(section), section.steps]
+        for begin, end in zip([0, *ends], ends, strict=False):
+            done = newest_step(run.dir, arm)
+            if done >= end and end < section.steps:
+                continue
+            if done == begin > 0:
+                reprofile_if_due(run, arm, begin, console)
+            pivots, start = pivots_from(run, arm, begin, original)
+            advance = partial(_advance, run, judges, reference, pivots)
+            ledger = train_arm(
+                run,
+                arm,
+                steps=section.steps,
+                optimizer=section.optimizer,
+                checkpoint_every=section.checkpoint_every,
+                batches=index_batches(len(pivots), section.pivots_per_step, _shuffle_seed(config, start)),
+                params=reference,
+                advance=advance,
+                console=console,
+                start=start,
+                until=end,
+            )
+    return ledger
 
-        def advance(state: TrainState, indices: Any, step: int) -> tuple[TrainState, Any, Charges]:
-            return pivot_step(run, judges, state, reference, [pivots[i] for i in indices], step)
 
-        ledger = train_arm(
-            run,
-            "pivotrl",
-            stage="train",
-            steps=section.steps,
-            optimizer=section.optimizer,
-            checkpoint_every=section.checkpoint_every,
-            batches=index_batches(len(pivots), section.pivots_per_step, run.config.run.seed),
-            params=reference,
-            advance=advance,
-            console=console,
-        )
-    complete(run, "train", {"pivots": len(pivots), "steps": section.steps}, ledger, began)
+def _advance(
+    run: Run,
+    judges: Sequence[Verifier],
+    reference: Parameters[jax.Array],
+    pivots: Sequence[ProfiledPoint],
+    state: TrainState,
+    indices: Any,
+    step: int,
+) -> tuple[TrainState, Any, Charges]:
+    return pivot_step(run, judges, state, reference, [pivots[i] for i in indices], step)
+
+
+def _shuffle_seed(config: Config, start: Start) -> int:
+    """The run's seed, or after a re-profiling one of its own."""
+    seed = config.run.seed
+    return int(np.random.SeedSequence((seed, start.step)).generate_state(1)[0]) if start.step else seed
 
 
 def pivot_step(

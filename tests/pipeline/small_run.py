@@ -16,9 +16,25 @@ SMALL: dict[str, Any] = {
     "sampling": {"max_new_tokens": 16},
     "profile": {"samples": 4, "chunk": 64},
     "select": {"threshold": 1.0},
-    "sft": {"arms": ["all", "pivots"], "steps": 3, "trajectories_per_step": 4, "checkpoint_every": 2},
+    "sft": {"steps": 3, "trajectories_per_step": 4, "checkpoint_every": 2},
     "train": {"steps": 5, "pivots_per_step": 4, "group_size": 4, "checkpoint_every": 2},
     "evaluate": {"episodes": 4, "questions": 2, "max_turns": 4, "batch": 16},
+    "arms": {
+        "sft": {"method": "sft"},
+        "sft_pivots": {"method": "sft", "sft": {"turns": "pivots"}},
+        "pivotrl": {"method": "pivot_rl"},
+        "random_strict": {
+            "method": "pivot_rl",
+            "select": {"rule": "random"},
+            "train": {"reward": "exact", "steps": 2},
+        },
+        "half_profile": {
+            "method": "pivot_rl",
+            "profile": {"samples": 2, "share": 0.5},
+            "select": {"keep_all_zero": True},
+            "train": {"steps": 1},
+        },
+    },
 }
 
 

@@ -92,7 +92,7 @@ def run_dir(tmp_path: Path) -> Path:
             "pivot/mixed_fraction": 0.9 - 0.004 * step + rng.gauss(0, 0.03),
             "policy/kl_to_reference": math.nan if step == 30 else 0.001 * step,
         }
-        lines.append(MetricLine("train", step, metrics))
+        lines.append(MetricLine("pivotrl", step, metrics))
     (tmp_path / "metrics.jsonl").write_text("".join(line.to_text() + "\n" for line in lines))
     return tmp_path
 
@@ -229,6 +229,18 @@ def test_a_run_with_only_the_base_is_reported(run_dir: Path) -> None:
     assert Page(page_of(run_dir)).text.count("not recorded") == 4
 
 
+def test_a_run_without_a_profile_is_reported_without_pivots(run_dir: Path) -> None:
+    (run_dir / "pivots.json").unlink()
+    report = build_report(run_dir)
+    assert report["pivots"] is None
+    page = Page(page_of(run_dir))
+    assert page.tags.count("svg") == 2 and "Pivots" not in page.text and "Ledger" in page.text
+    console = Console(width=140, record=True, file=(run_dir / "terminal.txt").open("w"))
+    print_summary(report, console)
+    console.file.close()
+    assert "uninformative" not in console.export_text()
+
+
 def test_further_arms_follow_the_known_ones(run_dir: Path) -> None:
     put(run_dir / "evaluation" / "a_random_turns.json", {**evaluation("base"), "arm": "a_random_turns"})
     report = build_report(run_dir)
@@ -239,7 +251,6 @@ def test_further_arms_follow_the_known_ones(run_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("absent", "stage"),
     [
-        ("pivots.json", "select"),
         ("config.json", "any stage"),
         ("manifest.json", "any stage"),
         ("ledger.json", "any stage"),
@@ -292,3 +303,28 @@ def test_numbers_as_text() -> None:
     assert [duration(value) for value in (3.21, 250.4, 7500)] == ["3.2 s", "4 min 10 s", "2 h 05 min"]
     assert [points(value) for value in (0.268, -0.112, -0.0001)] == ["+26.8", "\u221211.2", "0.0"]
     assert percent(-1e-18) == "0.0%"
+
+
+def test_twelve_arms_stand_in_the_order_of_the_config(run_dir: Path) -> None:
+    names = [f"arm_{letter}" for letter in "jihgfedcb"]
+    put(run_dir / "config.json", {"arms": {name: {} for name in ["sft", *names, "pivotrl"]}})
+    ledger = json.loads((run_dir / "ledger.json").read_text())
+    for name in names:
+        put(run_dir / "evaluation" / f"{name}.json", {**evaluation("sft"), "arm": name})
+        ledger[name] = ledger["sft"]
+    put(run_dir / "ledger.json", ledger)
+    with (run_dir / "metrics.jsonl").open("a") as file:
+        file.writelines(MetricLine(name, 1, {"train/reward_mean": 0.5}).to_text() + "\n" for name in names)
+    report = build_report(run_dir)
+    order = ["base", "sft", "pivotrl", *names]
+    assert list(report["arms"]) == order
+    assert not any(name in report["headline"] for name in names)
+    assert all(name in Page(page_of(run_dir)).text for name in names)
+    with (run_dir / "terminal.txt").open("w") as file:
+        console = Console(width=120, record=True, file=file)
+        print_summary(report, console)
+    lines = console.export_text().splitlines()
+    for name in order[3:]:  # in both tables the arm's whole row stands on one line: nothing is folded or cut
+        rates, costs = [line for line in lines if line.startswith(f"│ {name} ")]
+        assert rates.count("%") == 4  # two means, two domains
+        assert "10.0 TFLOP" in costs and "5 min 00 s" in costs

@@ -50,7 +50,7 @@ def test_run_directory_contract(finished):
         assert (finished / name).stat().st_size > 0, name
     assert (finished / "checkpoints").is_dir()
     report = read(finished / "report" / "report.json")
-    assert {"base", "sft", "sft_pivots", "pivotrl"} <= report["arms"].keys()
+    assert list(report["arms"]) == ["base", "sft", "pivotrl", "sft_pivots", "random_strict", "half_profile"]
     for arm in report["arms"].values():
         assert set(arm["in_domain"]) == {"retail", "terminal"} and len(arm["ood"]) >= 8
         for suite in [*arm["in_domain"].values(), *arm["ood"].values(), arm["in_domain_mean"], arm["ood_mean"]]:
@@ -69,6 +69,10 @@ def test_every_phase_is_charged(finished):
     assert pivotrl["update"]["trained_tokens"] == pivotrl["rollout"]["sampled_tokens"]
     assert pivotrl["reference"]["flops"] > 0 and sft["update"]["trained_tokens"] > 0
     assert "profile" not in sft and ledger["sft_pivots"]["profile"] == pivotrl["profile"]
+    assert "profile" not in ledger["base"] and "profile" not in ledger["random_strict"]
+    part = read(finished / "selections" / "half_profile.json")["candidates"]
+    assert ledger["half_profile"]["profile"]["rollout_turns"] == 2 * part
+    assert 0 < ledger["half_profile"]["profile"]["flops"] < pivotrl["profile"]["flops"]
     assert {arm["evaluation"]["episodes"] for arm in ledger.values()} == {2 * 4 + 10 * 2}
 
 
@@ -81,8 +85,49 @@ def test_pivots_are_the_candidates_whose_samples_disagree(finished):
     assert 0 < mixed < pivots["candidates"]
 
 
+def test_each_arm_selects_and_trains_by_its_own_config(finished):
+    from pivot_jax.pipeline.arms import arm_run
+    from pivot_jax.pipeline.run import open_run
+    from pivot_jax.pipeline.selection import load_pivots
+
+    run = open_run(small_config(finished), "test")
+    kept = {arm: {point.candidate.id for point in load_pivots(arm_run(run, arm), arm)} for arm in run.config.arms}
+    whole, half = read(finished / "pivots.json"), read(finished / "selections" / "half_profile.json")
+    assert kept["pivotrl"] == kept["sft_pivots"] == {pivot["id"] for pivot in whole["pivots"]}
+    assert kept["half_profile"] == {pivot["id"] for pivot in half["pivots"]} and half["k"] == 2
+    assert 0 < half["candidates"] < whole["candidates"] == len(kept["random_strict"])
+    assert [path.name for path in (finished / "selections").iterdir()] == ["half_profile.json"]
+    steps = {arm: len([line for line in read_metrics(finished) if line.stage == arm]) for arm in run.config.arms}
+    assert steps == {"sft": 3, "sft_pivots": 3, "pivotrl": 5, "random_strict": 2, "half_profile": 1}
+
+
+def test_an_arm_is_the_same_whichever_arms_are_trained_beside_it(finished, tmp_path):
+    run_dir = tmp_path / "alone"
+    shutil.copytree(finished, run_dir)
+    shutil.rmtree(run_dir / "checkpoints")
+    manifest = read(run_dir / "manifest.json")
+    for stage in ("train", "evaluate"):
+        del manifest["stages"][stage]
+    (run_dir / "manifest.json").write_text(json.dumps(manifest))
+    (run_dir / "metrics.jsonl").unlink()
+    alone = small_config(run_dir, run={"arms": ["random_strict"]})
+    do("train", alone)
+    assert [path.name for path in (run_dir / "checkpoints").iterdir()] == ["random_strict"]
+    together, by_itself = (exported(path, "random_strict") for path in (finished, run_dir))
+    assert all(together[name].tobytes() == by_itself[name].tobytes() for name in together)
+    with pytest.raises(
+        ConfigError, match=r"not trained to the end: sft, sft_pivots, pivotrl, half_profile; run .*train"
+    ):
+        do("evaluate", small_config(run_dir))
+    with pytest.raises(ConfigError, match="'pivotrl' is not trained to the end"):
+        exported(run_dir, "pivotrl")
+    with pytest.raises(ConfigError, match=r"export\.arm: unknown arm 'sfs'; one of base, sft"):
+        exported(run_dir, "sfs")
+    do("evaluate", alone)  # its arm is trained
+
+
 def test_policies_moved_and_on_policy_ratios_are_one(finished):
-    lines = [line for line in read_metrics(finished) if line.stage == "train"]
+    lines = [line for line in read_metrics(finished) if line.stage == "pivotrl"]
     assert [line.step for line in lines] == [1, 2, 3, 4, 5]
     for line in lines:
         assert line.metrics["rollout/behavior_gap"] < 1e-4  # trainer and sampler agree at the same weights
@@ -99,7 +144,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(finished, tmp_path, monkeypa
     for name in ("checkpoints/pivotrl", "evaluation", "report"):
         shutil.rmtree(run_dir / name)
     lines = (run_dir / "metrics.jsonl").read_text().splitlines(keepends=True)
-    (run_dir / "metrics.jsonl").write_text("".join(line for line in lines if '"stage": "train"' not in line))
+    (run_dir / "metrics.jsonl").write_text("".join(line for line in lines if '"stage": "pivotrl"' not in line))
     manifest = read(run_dir / "manifest.json")
     for stage in ("train", "evaluate"):
         del manifest["stages"][stage]
@@ -119,12 +164,14 @@ def test_a_resumed_run_equals_the_uninterrupted_one(finished, tmp_path, monkeypa
     monkeypatch.setattr(train_module, "pivot_step", struck)
     with pytest.raises(Crash if how == "crash" else Interrupted) as stopped:
         do("train", small_config(run_dir))
-    assert how == "crash" or "stopped after step 4 of 5" in str(stopped.value)
+    assert how == "crash" or "pivotrl: stopped after step 4 of 5" in str(stopped.value)
+    with pytest.raises(ConfigError, match="not trained to the end: pivotrl"):
+        do("evaluate", small_config(run_dir))
     monkeypatch.setattr(train_module, "pivot_step", real_step)
     do("train", small_config(run_dir))
     whole, resumed = exported(finished, "pivotrl"), exported(run_dir, "pivotrl")
     assert all(whole[name].tobytes() == resumed[name].tobytes() for name in whole)
-    both = ([line for line in read_metrics(path) if line.stage == "train"] for path in (finished, run_dir))
+    both = ([line for line in read_metrics(path) if line.stage == "pivotrl"] for path in (finished, run_dir))
     assert next(both) == next(both)
     costs = [read(path / "ledger.json")["pivotrl"]["rollout"] for path in (finished, run_dir)]
     assert all(costs[0][name] == costs[1][name] for name in costs[0] if name != "seconds")
@@ -173,5 +220,5 @@ def test_a_changed_config_is_refused_with_the_difference(finished):
 
 
 def test_a_stage_names_what_it_needs(tmp_path):
-    with pytest.raises(ConfigError, match="needs the stage 'select' first"):
+    with pytest.raises(ConfigError, match="train sft: needs the stage 'candidates' first"):
         do("train", small_config(tmp_path / "empty"))

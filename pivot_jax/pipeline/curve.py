@@ -1,0 +1,53 @@
+"""Stage `curve`: in-domain success of every kept checkpoint of every arm, with what the arm had cost by then."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from pivot_jax.config import ConfigError
+from pivot_jax.pipeline.arms import trained_arms, training_section
+from pivot_jax.pipeline.artifacts import read_json, write_json
+from pivot_jax.pipeline.checkpoint import Checkpoints
+from pivot_jax.pipeline.evaluate import in_domain, play_suites, suite_games
+from pivot_jax.pipeline.ledger import Ledger
+from pivot_jax.pipeline.run import Run, complete
+
+
+def curve(run: Run, console: Console) -> None:
+    """Evaluate the checkpoints that have not been yet, and write `curves/ARM.json`: one point a checkpoint.
+
+    The cost of a point is that of training up to it. An arm's profile is in the run's ledger, for whoever nets it in;
+    evaluation is in neither.
+    """
+    began = time.monotonic()
+    if not run.config.run.keep_checkpoints:
+        raise ConfigError("curve: only the last checkpoints are kept; set run.keep_checkpoints before training")
+    counts = {}
+    for arm in (arm for arm in trained_arms(run) if arm != "base"):
+        file = run.dir / "curves" / f"{arm}.json"
+        points: list[dict[str, Any]] = read_json(file) if file.exists() else []
+        with Checkpoints(run, arm) as checkpoints:
+            for step in checkpoints.steps[len(points) :]:
+                points.append(_point(run, arm, checkpoints, step, console))
+                write_json(file, points)
+        counts[arm] = len(points)
+    complete(run, "curve", counts, Ledger(), began)
+
+
+def _point(run: Run, arm: str, checkpoints: Checkpoints, step: int, console: Console) -> dict[str, Any]:
+    section = run.config.evaluate
+    with jax.set_mesh(run.mesh):
+        state, resumed = checkpoints.restore(run, training_section(run.config, arm).optimizer, step)
+        games = suite_games(in_domain(run), section.curve_episodes, section.first_seed)
+        suites, _ = play_suites(run, state.params, games, f"curve {arm} step {step}", console)
+    return {
+        "step": step,
+        "successes": {name: sum(suite.outcomes) for name, suite in suites.items()},
+        "episodes": section.curve_episodes,
+        "cost": asdict(Ledger.from_json(resumed.ledger).total(arm)),
+    }

@@ -1,0 +1,77 @@
+"""The horizon study: its cells have the lengths they claim, and its crossovers are where they are by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from pivot_jax.config import ConfigError
+from pivot_jax.config_files import load
+from pivot_jax.domains.environment import demonstrate
+from pivot_jax.pipeline.run import open_domains
+from tests.experiments.scripts import ROOT, script
+from tests.experiments.test_cost_to_match import curve, seeds
+
+STUDY = str(ROOT / "configs" / "horizon" / "study.toml")
+
+
+@pytest.fixture(scope="module")
+def horizon():
+    return script("horizon")
+
+
+def test_cells_cover_the_lengths_and_play_them(horizon, tmp_path):
+    assert {cell.turns for cell in horizon.CELLS} == {3, 6, 12, 24}
+    assert len({cell.name for cell in horizon.CELLS}) == len(horizon.CELLS)
+    for cell in horizon.CELLS:
+        file = tmp_path / f"{cell.name}.toml"
+        file.write_text(cell.toml("runs/x/policy"))
+        config = load([STUDY, file])
+        assert min(config.data.max_turns, config.evaluate.max_turns, config.e2e.max_turns) > cell.turns
+        shown = demonstrate(open_domains(config)["search"], "search", 0, max_turns=config.data.max_turns)
+        assert sum(message.role == "assistant" for message in shown.messages) == cell.turns
+
+
+def test_the_base_has_hops_and_the_chore_of_every_cell(horizon):
+    knobs = load([ROOT / "configs" / "horizon" / "base.toml"]).data.knobs["search"]
+    assert {cell.hops for cell in horizon.CELLS} <= set(knobs["hops"])
+    assert knobs["routine"] == 1 and knobs["waits"] > 0 and 0 < knobs["listed"] < 1
+
+
+def cells(axis: str, ratios: dict[float, float | None]):
+    return [{axis: at, "ratios": {"e2e": value and {"mean": value}}} for at, value in ratios.items()]
+
+
+def test_crossovers_by_hand(horizon):
+    found = horizon.crossovers(cells("turns", {3: 0.5, 12: 2.0}), "turns", "e2e")
+    assert found == "6.00, from there above 1"
+    assert horizon.crossovers(cells("routine_share", {0.2: 4.0, 0.6: 0.25}), "routine_share", "e2e").startswith("0.40")
+    assert "below 1 throughout" in horizon.crossovers(cells("turns", {3: 0.5, 6: 0.7}), "turns", "e2e")
+    partly = horizon.crossovers(cells("turns", {3: 0.5, 6: None, 12: 2.0}), "turns", "e2e")
+    assert partly == "6.00, from there above 1; 1 of 3 cells have no matched gain"
+    assert horizon.crossovers(cells("turns", {3: 0.5, 6: None}), "turns", "e2e").startswith("not determined")
+
+
+def test_a_cell_compares_at_the_largest_matched_gain(horizon):
+    arms = {"pivotrl": curve([0, 0.2], profile=100), "random_functional": curve([0, 0.1], each=400)}
+    found = horizon.compared(seeds({**arms, "e2e": curve([0, 0.2], each=800)}), ["e2e"])
+    assert found["matched_gain"] == pytest.approx(0.1)
+    means = {name: ratio["mean"] for name, ratio in found["ratios"].items()}
+    assert means == pytest.approx({"e2e": 400 / 150, "e2e_bare": 8, "random": 400 / 150, "random_bare": 8})
+    assert found["lead_over_random"]["mean"] == pytest.approx(0.1)
+
+
+def test_a_contender_that_never_gains_is_named(horizon):
+    arms = {"pivotrl": curve([0, 0.2]), "random_functional": curve([0, 0.1])}
+    found = horizon.compared(seeds({**arms, "e2e": curve([0, 0.0])}), ["e2e"])
+    assert found["matched_gain"] is None and found["not_reached"] == ["E2E RL"]
+    cell = {"base": "b", "turns": 24, "routine_share": 0.5, "base_success": 0.1, "uninformative": 0.6, **found}
+    text = horizon.section({"cells": [cell], "seeds": [0]})
+    assert "none: E2E RL" in text and "not reached" not in text
+
+
+def test_the_study_needs_its_own_cells(horizon, tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        horizon.planned(str(tmp_path / "absent.toml"), "runs/x/policy", horizon.CELLS[0], [0])
+    assert horizon.base_name("runs/x/policy") == "x" and math.isclose(horizon.CELLS[0].toml("b").count("max_turns"), 3)
