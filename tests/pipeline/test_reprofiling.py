@@ -73,6 +73,7 @@ def outcome(run_dir: Path, below: float):
     """Weights, metrics, costs less their seconds, and re-profilings of a trained run."""
     do("export", config(run_dir, below))
     weights = {name: value.tobytes() for name, value in load_file(run_dir / "out" / "model.safetensors").items()}
+    shutil.rmtree(run_dir / "out")
     files = {path.name: read(path) for path in (run_dir / "reprofiles").rglob("*.json")}
     costs = {"ledger": read(run_dir / "ledger.json")[ARM], "files": files}
     return weights, read_metrics(run_dir), json.loads(json.dumps(costs), object_hook=without_seconds)
