@@ -91,16 +91,19 @@ def seed_curves(run: SeedRun) -> SeedCurves:
     start = CurvePoint(step=0, rate=_mean([_mean(part) for part in shared]), cost=dict.fromkeys(MEASURES, 0.0))
     arms = {}
     for path in sorted((run.dir / "curves").glob("*.json")):
+        read = read_json(path)
         points = [
             CurvePoint(
                 step=point["step"],
                 rate=_mean([successes / point["episodes"] for successes in point["successes"].values()]),
                 cost={name: float(point["cost"][name]) for name in MEASURES},
             )
-            for point in read_json(path)
+            for point in read
         ]
         profile = inputs.ledger.phases(path.stem).get("profile")
-        paid = {name: float(getattr(profile, name)) if profile else 0.0 for name in MEASURES}
+        # the ledger's profile holds re-profiling too, which the points have paid already
+        again = read[-1]["reprofiling"]
+        paid = {name: float(getattr(profile, name) - again[name]) if profile else 0.0 for name in MEASURES}
         arms[path.stem] = ArmCurve(points=[start, *points], profile=paid)
     manifest = read_json(run.dir / "manifest.json")
     return SeedCurves(

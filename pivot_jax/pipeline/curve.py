@@ -14,15 +14,15 @@ from pivot_jax.pipeline.arms import trained_arms, training_section
 from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.checkpoint import Checkpoints
 from pivot_jax.pipeline.evaluate import in_domain, play_suites, suite_games
-from pivot_jax.pipeline.ledger import Ledger
+from pivot_jax.pipeline.ledger import Cost, Ledger
 from pivot_jax.pipeline.run import Run, complete
 
 
 def curve(run: Run, console: Console) -> None:
     """Evaluate the checkpoints that have not been yet, and write `curves/ARM.json`: one point a checkpoint.
 
-    The cost of a point is that of training up to it. An arm's profile is in the run's ledger, for whoever nets it in;
-    evaluation is in neither.
+    The cost of a point is that of training up to it; `reprofiling` is the part of it that re-profiling took. The
+    profile made before training is in the run's ledger alone, for whoever nets it in; evaluation is in neither.
     """
     began = time.monotonic()
     if not run.config.run.keep_checkpoints:
@@ -45,9 +45,11 @@ def _point(run: Run, arm: str, checkpoints: Checkpoints, step: int, console: Con
         state, resumed = checkpoints.restore(run, training_section(run.config, arm).optimizer, step)
         games = suite_games(in_domain(run), section.curve_episodes, section.first_seed)
         suites, _ = play_suites(run, state.params, games, f"curve {arm} step {step}", console)
+    ledger = Ledger.from_json(resumed.ledger)
     return {
         "step": step,
         "successes": {name: sum(suite.outcomes) for name, suite in suites.items()},
         "episodes": section.curve_episodes,
-        "cost": asdict(Ledger.from_json(resumed.ledger).total(arm)),
+        "cost": asdict(ledger.total(arm)),
+        "reprofiling": asdict(ledger.phases(arm).get("profile", Cost.zero())),
     }

@@ -97,10 +97,11 @@ def test_curves_of_a_run_start_at_the_base_on_the_same_episodes(tmp_path):
     run = seed_run([str(config)], tmp_path, 0)
     write_run(run, {"base": 4, "pivotrl": 9})
     point = {"step": 5, "successes": {"retail": 7}, "episodes": 10, "cost": dict.fromkeys(MEASURES, 30)}
+    point["reprofiling"] = dict.fromkeys(MEASURES, 4)
     write_json(run.dir / "curves" / "pivotrl.json", [point])
     found = seed_curves(run)
     # the first ten of its twenty episodes, of which the first four succeed
     assert [p.rate for p in found.arms["pivotrl"].points] == [0.4, 0.7]
-    assert found.arms["pivotrl"].profile[TURNS] == 400
+    assert found.arms["pivotrl"].profile[TURNS] == 400 - 4
     drawing = script("cost_to_match").figure([found])
-    assert drawing.axes[0].lines[-1].get_xdata().tolist() == [400, 430]
+    assert drawing.axes[0].lines[-1].get_xdata().tolist() == [396, 426]
