@@ -55,12 +55,13 @@ def print_plan(config: Config, console: Console) -> None:
 def _work(config: Config, stage: str) -> str:
     """The size of a stage's work, as far as the config tells."""
     evaluate = config.evaluate
-    most = "up to " if config.profile.adaptive else ""
+    profile = config.profile
+    most = "up to " if profile.adaptive else ""
     demonstrated = f"{config.data.tasks} demonstrated tasks in each of {', '.join(config.data.domains)}"
     return {
         "pretrain": f"{config.pretrain.steps} steps",
         "candidates": config.data.path or demonstrated,
-        "profile": f"{most}{config.profile.samples} actions a candidate, {config.profile.share:.0%} of the trajectories",
+        "profile": f"{most}{profile.samples} actions a candidate, {profile.share:.0%} of the trajectories",
         "select": f"{config.select.rule}, threshold {config.select.threshold}",
         "train": "\n".join(f"{arm}: {_training(config, arm)}" for arm in config.chosen_arms),
         "evaluate": f"every arm: {evaluate.episodes} episodes a domain, {evaluate.questions} questions a skill",
