@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ RESULTS = Path(__file__).parent / "results"
 TABLES = (scores_table, domains_table, costs_table, skills_table)
 
 
-def planned(config: str, domains: str, seeds: list[int]) -> list[SeedRun]:
-    """The runs of a comparison, seed by seed: one of all domains mixed, one of each domain alone, or one of one domain.
+def planned(config: str, domains: str, seeds: list[int], arms: Sequence[str] = ()) -> list[SeedRun]:
+    """The runs of a comparison, seed by seed: one of all domains mixed, one of each domain alone, or one of one domain;
+    with all arms of the config or some.
 
     Raises:
         ConfigError: a domain that the config does not have.
@@ -42,7 +44,7 @@ def planned(config: str, domains: str, seeds: list[int]) -> list[SeedRun]:
         raise ConfigError(f"--domains {domains}: one of mixed, each, {', '.join(known)}")
     groups = {"mixed": {"mixed": ()}, "each": {name: (name,) for name in known}}.get(domains, {domains: (domains,)})
     root = Path(loaded.run.dir)
-    return [seed_run([config], root / name, seed, chosen) for seed in seeds for name, chosen in groups.items()]
+    return [seed_run([config], root / name, seed, chosen, arms) for seed in seeds for name, chosen in groups.items()]
 
 
 def results_file(config: str, domains: str) -> Path:
@@ -78,11 +80,12 @@ def main() -> None:
     arguments.add_argument("config", help="a config file, such as configs/compare/small.toml")
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     arguments.add_argument("--domains", default="mixed", help="mixed, each, or one domain of the config")
+    arguments.add_argument("--arms", nargs="+", default=[], help="some of the config's arms; the others may follow")
     arguments.add_argument("--aggregate-only", action="store_true", help="start no run; use those that are finished")
     arguments.add_argument("--out", type=Path, help="the results file")
     options = arguments.parse_args()
     try:
-        runs = planned(options.config, options.domains, options.seeds)
+        runs = planned(options.config, options.domains, options.seeds, options.arms)
         if not options.aggregate_only and not finish(base_run([options.config])):
             finish(runs)
         finished = [run for run in runs if is_finished(run)]

@@ -57,18 +57,23 @@ class SeedRun:
         return words
 
 
-def seed_run(files: Sequence[str], run_dir: Path, seed: int, domains: Sequence[str] = ()) -> SeedRun:
+def seed_run(
+    files: Sequence[str], run_dir: Path, seed: int, domains: Sequence[str] = (), arms: Sequence[str] = ()
+) -> SeedRun:
     """The run of one seed, in `run_dir/seed_S`: its own random keys, demonstrations and evaluation tasks.
 
     It makes no base policy: `base_run` does, once for all seeds.
 
     Args:
         domains: the domains of this run; empty for those of the config.
+        arms: the arms of this run; empty for all.
     """
     first, stages = SEEDS_APART * seed, load(files).run.stages
     run: dict[str, Any] = {"dir": str(run_dir / f"seed_{seed}"), "seed": seed}
     if "pretrain" in stages:
         run["stages"] = tuple(stage for stage in stages if stage != "pretrain")
+    if arms:
+        run["arms"] = tuple(arms)
     data: dict[str, Any] = {"first_seed": first}
     if domains:
         data["domains"] = tuple(domains)
