@@ -78,8 +78,8 @@ class Results(BaseModel):
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """`base`, then the arms in the order of the config."""
-        return ("base", *self.settings["arms"])
+        """`base`, then the arms that every run has, in the order of the config."""
+        return ("base", *(arm for arm in self.settings["arms"] if all(arm in run.arms for run in self.runs)))
 
 
 def run_result(run: SeedRun) -> RunResult:
