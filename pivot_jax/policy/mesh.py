@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import jax
+import numpy as np
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 MESH_AXES = ("data", "fsdp", "expert", "tensor")
@@ -106,7 +107,8 @@ def batch_multiple(mesh: AnyMesh, rules: Rules) -> int:
 def to_mesh(array, mesh: jax.sharding.Mesh, rules: Rules, *axes: str) -> jax.Array:
     """Host array onto the mesh, laid out for computation: the one way from the host to the devices.
 
-    Every process passes the whole array and places the part that its own devices hold.
+    Every process passes the whole array and places the part that its own devices hold. The array is copied: a device
+    may still read its part when the caller has long gone on to change it.
     """
     sharding = NamedSharding(mesh, rules.computed(*axes))
-    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: np.array(array[index]))
