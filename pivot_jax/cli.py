@@ -1,8 +1,9 @@
-"""`pivot-jax STAGE CONFIG... [--section.key value] [--dry-run]`."""
+"""`pivot-jax STAGE CONFIG... [--section.key value] [--dry-run]`, and the commands that need no config."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import os
 import re
@@ -14,11 +15,16 @@ from pathlib import Path
 from pivot_jax.config import STAGES, Config, ConfigError
 from pivot_jax.config_files import check_arms, load
 
+COMMANDS = ("convert", "verify")
+"""Commands without a config; each is `main(words)` of its module in `commands`, and tells its own `--help`."""
+
 USAGE = f"""usage: pivot-jax STAGE CONFIG.toml... [--section.key value ...] [--dry-run]
+       pivot-jax COMMAND ...
 
 STAGE is one of: {", ".join(STAGES)}, or `run`, which does the stages that the config lists
 (run.stages) and skips those already complete in the run directory. Config files are merged left to
 right; overrides come last. --dry-run prints the resolved config and the plan, and exits.
+COMMAND is one of: {", ".join(COMMANDS)}; `pivot-jax COMMAND --help` says what it does.
 
     pivot-jax run configs/quickstart.toml
     pivot-jax train configs/quickstart.toml --loss.clip-high 0.28 --run.arms pivotrl
@@ -30,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         print(USAGE)
+        return
+    if words[0] in COMMANDS:
+        importlib.import_module(f"pivot_jax.commands.{words[0]}").main(words[1:])
         return
     try:
         stage, config, dry_run = parse(words)

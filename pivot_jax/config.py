@@ -11,6 +11,7 @@ from pivot_jax.config_arms import ArmSection, merged
 
 Stage = Literal["pretrain", "candidates", "profile", "select", "train", "evaluate", "curve", "report", "export"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+ALL_STYLES = (0, 1, 2, 3, 4, 5, 6)
 
 
 class ConfigError(ValueError):
@@ -89,6 +90,8 @@ class DataSection(Section):
     tasks: int = Field(default=200, ge=1)
     """Demonstrated tasks a domain, when `path` is empty."""
     first_seed: int = 0
+    styles: tuple[int, ...] = Field(default=ALL_STYLES, min_length=1)
+    """Habits of the demonstrating expert, dealt out over the tasks: which of the good actions at a state it takes."""
     max_turns: int = Field(default=24, ge=1)
     """Turns after which a demonstrated episode is cut."""
     knobs: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -305,6 +308,9 @@ class PretrainSection(Section):
     questions_per_step: int = Field(default=64, ge=1)
     error_rates: tuple[float, ...] = (0.0, 0.2, 0.4)
     """Mistake rates of the demonstrating expert; one is drawn for each episode."""
+    styles: tuple[int, ...] = Field(default=ALL_STYLES, min_length=1)
+    """Its habits, as `data.styles`; one is drawn for each episode. The fewer the two have in common, the further the
+    demonstrations are from what the base would do."""
     optimizer: OptimizerSection = OptimizerSection(
         learning_rate=2e-3, warmup_steps=50, weight_decay=0.01, decay_steps=1200
     )

@@ -72,8 +72,8 @@ def sharing(layout: Iterable[Trunk]) -> dict[str, int]:
     }
 
 
-def _shared(left: TokenIds, right: TokenIds) -> int:
-    """Length of the longest common prefix."""
+def common_prefix(left: TokenIds, right: TokenIds) -> int:
+    """Number of tokens that two sequences begin with alike."""
     length = min(len(left), len(right))
     differs = left[:length] != right[:length]
     return int(np.argmax(differs)) if differs.any() else length
@@ -81,7 +81,7 @@ def _shared(left: TokenIds, right: TokenIds) -> int:
 
 def _usable(longer: RenderedTurn, shorter: RenderedTurn) -> int:
     """Tokens of the shorter state that a trunk of the longer one would spare; 0 where that is less than half."""
-    shared = _shared(longer.state_ids, shorter.state_ids)
+    shared = common_prefix(longer.state_ids, shorter.state_ids)
     return shared if 2 * shared >= len(shorter.state_ids) else 0
 
 
@@ -90,7 +90,7 @@ def _trunk(trajectory_id: str, members: Sequence[RenderedTurn]) -> Trunk:
     spine = members[0].state_ids
     branches: list[BranchPoint] = []
     for member in sorted(members, key=lambda turn: turn.index):
-        start = min(_shared(spine, member.state_ids), len(member.state_ids) - 1)
+        start = min(common_prefix(spine, member.state_ids), len(member.state_ids) - 1)
         branches.append(BranchPoint(member.index, start, member.state_ids[start:]))
     needed = max(branch.start for branch in branches)
     return Trunk(trajectory_id=trajectory_id, ids=spine[:needed], branches=tuple(branches))

@@ -53,13 +53,14 @@ def make_candidates(run: Run, console: Console) -> None:
 
 
 def source(section: DataSection, domains: Mapping[str, Reset]) -> Iterable[Trajectory]:
-    """Trajectories of the file at `path`, or demonstrated episodes: `tasks` seeds a domain, a style drawn for each."""
+    """Trajectories of the file at `path`, or demonstrated episodes: `tasks` seeds a domain, the styles in turn."""
     if section.path:
         yield from read_trajectories(section.path)
         return
     for domain in section.domains:
         for seed in range(section.first_seed, section.first_seed + section.tasks):
-            yield demonstrate(domains[domain], domain, seed, style=seed % 7, max_turns=section.max_turns)
+            style = section.styles[seed % len(section.styles)]
+            yield demonstrate(domains[domain], domain, seed, style=style, max_turns=section.max_turns)
 
 
 def load_prepared(run: Run) -> list[Prepared]:

@@ -171,6 +171,5 @@ def _episodes(config: Config, domains: Mapping[str, Reset]) -> Iterator[Trajecto
     for name in config.data.domains:
         for seed in range(FIRST_SEED, FIRST_SEED + section.episodes):
             draw = random.Random(f"pretrain/{name}/{seed}")
-            rate = draw.choice(section.error_rates)
-            style, most = draw.randrange(7), config.data.max_turns
-            yield demonstrate(domains[name], name, seed, error_rate=rate, style=style, max_turns=most)
+            rate, style = draw.choice(section.error_rates), draw.choice(section.styles)
+            yield demonstrate(domains[name], name, seed, error_rate=rate, style=style, max_turns=config.data.max_turns)

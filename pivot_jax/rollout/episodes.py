@@ -16,11 +16,12 @@ from transformers import PreTrainedTokenizerBase
 
 from pivot_jax.data.continuation import continued_ids, opening_ids
 from pivot_jax.data.parsing import ActionFormat
+from pivot_jax.data.rendered import TokenIds
+from pivot_jax.data.trunks import common_prefix
 from pivot_jax.domains.environment import Environment
 from pivot_jax.records import Message
 from pivot_jax.rollout.actions import SampledAction
 
-TokenIds = NDArray[np.int32]
 COHORTS = 2
 
 
@@ -202,13 +203,6 @@ def _add(
     episode.messages = [*before, *answer]
     if not episode.env.done:
         ids = continued_ids(tokenizer, episode.ids, before, answer, episode.env.tools, finished=sampled.finished)
-        kept = _common_prefix(episode.ids, ids)
+        kept = common_prefix(episode.ids, ids)
         episode.rewritten |= kept < len(episode.ids)
         episode.ids, episode.cached = ids, min(episode.cached, kept)
-
-
-def _common_prefix(left: TokenIds, right: TokenIds) -> int:
-    """Number of tokens that two sequences begin with alike."""
-    shorter = min(len(left), len(right))
-    different = np.flatnonzero(left[:shorter] != right[:shorter])
-    return int(different[0]) if len(different) else shorter

@@ -29,7 +29,7 @@ class Knobs:
     second_file: float = 0.6
     routine: float = 0.2
     loops: float = 0.25
-    hard_share: float = 0.35
+    hard_share: float = 0.15
     templates: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:

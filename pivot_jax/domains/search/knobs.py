@@ -35,9 +35,9 @@ class Knobs:
     routine: int = 1
     waits: int = 1
     listed: float = 0.5
-    hard_share: float = 0.1
+    hard_share: float = 0.05
     synonyms: float = 0.3
-    distractors: int = 3
+    distractors: int = 2
     templates: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
