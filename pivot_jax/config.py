@@ -5,9 +5,17 @@ from __future__ import annotations
 import re
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from pivot_jax.config_arms import ArmSection, merged
+from pivot_jax.config_verifier import (
+    JudgeOptions,
+    MultiHarnessOptions,
+    Options,
+    SweOptions,
+    TerminalOptions,
+    ToolCallOptions,
+)
 
 Stage = Literal["pretrain", "candidates", "profile", "select", "train", "evaluate", "curve", "report", "export"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -24,8 +32,24 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class RopeScaling(Section):
+    """How rotary frequencies are stretched beyond the context that the policy was pretrained with."""
+
+    kind: Literal["default", "linear", "yarn"] = "default"
+    factor: float = Field(default=1.0, ge=1)
+    """Times the pretrained context."""
+    original_positions: int = Field(default=32_768, ge=1)
+    """The pretrained context, in tokens (yarn)."""
+    beta_fast: float = Field(default=32.0, gt=0)
+    beta_slow: float = Field(default=1.0, gt=0)
+    """Pairs that turn more often than `beta_fast` in that context keep their frequency; fewer than `beta_slow`, all of
+    it is divided by `factor`; in between a ramp (yarn)."""
+    attention_factor: float = Field(default=0.0, ge=0)
+    """What rotated queries and keys are multiplied with (yarn; 0: 0.1 ln(factor) + 1)."""
+
+
 class Architecture(Section):
-    """Shape of a Qwen3 dense decoder (static: a change recompiles)."""
+    """Shape of a Qwen3 decoder, dense or with experts in every block (static: a change recompiles)."""
 
     vocab_size: int = Field(default=512, ge=1)
     embed: int = Field(default=128, ge=1)
@@ -34,7 +58,20 @@ class Architecture(Section):
     kv_heads: int = Field(default=2, ge=1)
     head_dim: int = Field(default=32, ge=2)
     mlp: int = Field(default=384, ge=1)
+    """Width of a dense block's MLP; not used when there are experts."""
+    experts: int = Field(default=0, ge=0)
+    """Experts a block (0: a dense MLP)."""
+    experts_per_token: int = Field(default=0, ge=0)
+    expert_mlp: int = Field(default=0, ge=0)
+    """Width of one expert."""
+    norm_topk_prob: bool = True
+    """The weights of a token's chosen experts are made to sum to one."""
+    frozen_router: bool = False
+    """The router is not trained: which experts a token goes to changes only as its hidden state does."""
     rope_theta: float = Field(default=10_000.0, gt=0)
+    rope_scaling: RopeScaling = RopeScaling()
+    max_positions: int = Field(default=32_768, ge=1)
+    """Longest sequence that the checkpoint's config.json declares; nothing is cut to it."""
     norm_eps: float = Field(default=1e-6, gt=0)
     tie_embeddings: bool = True
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -48,6 +85,10 @@ class Architecture(Section):
             raise ValueError(f"heads={self.heads} is not a multiple of kv_heads={self.kv_heads}")
         if self.head_dim % 2:
             raise ValueError(f"head_dim={self.head_dim} must be even: rotary embedding turns pairs")
+        if self.experts and not 1 <= self.experts_per_token <= self.experts:
+            raise ValueError(f"experts_per_token={self.experts_per_token} must be between 1 and experts={self.experts}")
+        if self.experts and not self.expert_mlp:
+            raise ValueError(f"expert_mlp={self.expert_mlp} must be at least 1 with experts={self.experts}")
         return self
 
 
@@ -71,6 +112,18 @@ class PolicySection(Section):
     remat: bool = False
 
 
+class LoraSection(Section):
+    """Train low-rank additions to some linears of each block, W + alpha / rank · A B, and leave the policy as it is."""
+
+    rank: int = Field(default=0, ge=0)
+    """Of the additions (0: train the whole policy)."""
+    alpha: float = Field(default=32.0, gt=0)
+    targets: tuple[Literal["query", "key", "value", "output", "gate", "up", "down"], ...] = Field(
+        default=("query", "key", "value", "output", "gate", "up", "down"), min_length=1
+    )
+    """The linears; where a block has experts, `gate`, `up` and `down` are each expert's own."""
+
+
 class MeshSection(Section):
     """Sizes of the mesh axes (`data = -1`: the devices that are left) and overrides of the rule table."""
 
@@ -83,9 +136,20 @@ class MeshSection(Section):
 
 
 class DataSection(Section):
-    """Trajectories: read from `path` (OpenAI-style chat JSONL), or else demonstrated in `domains`."""
+    """Trajectories: read from `path`, or else demonstrated in `domains`."""
 
     path: str = ""
+    """A file or a folder of recorded trajectories (docs/data.md)."""
+    format: Literal[
+        "auto", "chat", "tau2", "responses", "pivot_rows", "atif", "swe_agent", "parquet", "datasets"
+    ] = "auto"  # fmt: skip
+    """What its rows are; `auto` tells by what they hold."""
+    on_bad_row: Literal["fail", "skip"] = "fail"
+    """`skip` sets rows that cannot be read aside, in `RUN/rejects.jsonl`, and counts them."""
+    tools: str = ""
+    """A JSON file of tools, for rows that list none."""
+    make_ids: bool = False
+    """Rows without an id are named by their file and line."""
     domains: tuple[str, ...] = ("retail", "terminal")
     tasks: int = Field(default=200, ge=1)
     """Demonstrated tasks a domain, when `path` is empty."""
@@ -114,12 +178,42 @@ class SamplingSection(Section):
 
 
 class VerifierSection(Section):
-    """The functional verifier of the domain; `tool_name` and `exact` are scored and stored beside it."""
+    """The functional verifier of the domain; `tool_name` and `exact` are scored and stored beside it.
 
-    name: Literal["execution", "tool_call", "tool_name", "exact"] = "execution"
+    Options at their defaults are left out of a dump: a run that was pinned before an option existed can be opened.
+    """
+
+    name: Literal[
+        "execution", "tool_call", "tool_name", "exact", "swe", "terminal", "multi_harness", "judge"
+    ] = "execution"  # fmt: skip
     string_threshold: float = Field(default=0.1, ge=0, le=1)
+    """Least word overlap of two strings (tool_call)."""
     count_calls: bool = True
     """Surplus tool calls cost the reward (off: the released reference behaviour)."""
+    tool_call: ToolCallOptions = ToolCallOptions()
+    swe: SweOptions = SweOptions()
+    terminal: TerminalOptions = TerminalOptions()
+    multi_harness: MultiHarnessOptions = MultiHarnessOptions()
+    judge: JudgeOptions = JudgeOptions()
+
+    @property
+    def asks_judge(self) -> bool:
+        """Whether the verifier may ask a language model."""
+        return self.name == "judge" or (self.name == "terminal" and self.terminal.judge)
+
+    @model_serializer(mode="wrap")
+    def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        unset = {name for name, options in self if isinstance(options, Options) and options == type(options)()}
+        return {name: value for name, value in values.items() if name not in unset}
+
+    @model_validator(mode="after")
+    def _check(self) -> VerifierSection:
+        if self.tool_call.allow_superset and self.count_calls:
+            raise ValueError("tool_call.allow_superset accepts surplus calls, count_calls refuses them; unset one")
+        if self.asks_judge and not (self.judge.base_url and self.judge.model):
+            raise ValueError("the judge needs judge.base_url and judge.model")
+        return self
 
 
 class ProfileSection(Section):
@@ -329,6 +423,7 @@ class Config(Section):
 
     run: RunSection = RunSection()
     policy: PolicySection = PolicySection()
+    lora: LoraSection = LoraSection()
     mesh: MeshSection = MeshSection()
     data: DataSection = DataSection()
     sampling: SamplingSection = SamplingSection()

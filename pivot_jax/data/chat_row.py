@@ -104,20 +104,23 @@ class _Message(_OptionalNulls):
         )
 
 
+def _whole_number_as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Name = Annotated[str, BeforeValidator(_whole_number_as_text), Field(min_length=1)]
+"""An id: text that is not empty, or a whole number, which becomes its text."""
+
+
 class _ChatRow(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
-    id: str = Field(min_length=1)
+    id: Name
     domain: str | None = None
-    task_id: str = Field(min_length=1)
+    task_id: Name
     messages: list[_Message] = Field(min_length=1)
     tools: list[_Tool] | None = None
     reward: float | None = None
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
-    return path.removeprefix(".") or WHOLE_ROW
 
 
 def _split_user_side(messages: list[_Message], raw: list[Any]) -> tuple[list[Message], list[dict[str, Any]]]:
@@ -151,8 +154,7 @@ def trajectory_of_row(row: object) -> Trajectory:
     try:
         chat = _ChatRow.model_validate(row)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise FieldError(_path(first["loc"]), first["msg"].removeprefix("Value error, ")) from error
+        raise FieldError.of_validation(error) from error
     messages, user_side = _split_user_side(chat.messages, row["messages"])
     if not any(message.role == "assistant" for message in messages[1:]):
         raise FieldError("messages", "no assistant message after the first message: the trajectory has no turn")
@@ -170,7 +172,8 @@ def trajectory_of_row(row: object) -> Trajectory:
     )
 
 
-def _message_row(message: Message) -> dict[str, Any]:
+def message_row(message: Message) -> dict[str, Any]:
+    """A message in the chat form."""
     row: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.reasoning:
         row["reasoning_content"] = message.reasoning
@@ -186,13 +189,16 @@ def _message_row(message: Message) -> dict[str, Any]:
 
 
 def row_of_trajectory(trajectory: Trajectory) -> dict[str, Any]:
-    """The JSON row that `trajectory_of_row` reads back as an equal trajectory (metadata becomes top-level fields)."""
+    """The JSON row that `trajectory_of_row` reads back as an equal trajectory (metadata becomes top-level fields).
+
+    FieldError where a key of the metadata would hide a field of the row.
+    """
     clash = sorted(trajectory.metadata.keys() & _ChatRow.model_fields.keys())
     if clash:
-        raise ValueError(f"trajectory {trajectory.id!r}: metadata keys {clash} are fields of the row itself")
+        raise FieldError("metadata", f"keys {clash} are fields of the row itself")
     row: dict[str, Any] = {"id": trajectory.id, "domain": trajectory.domain, "task_id": trajectory.task_id}
     row |= {"reward": trajectory.reward, **trajectory.metadata}
     if trajectory.tools:
         row["tools"] = [{"type": "function", "function": tool.model_dump()} for tool in trajectory.tools]
-    row["messages"] = [_message_row(message) for message in trajectory.messages]
+    row["messages"] = [message_row(message) for message in trajectory.messages]
     return row

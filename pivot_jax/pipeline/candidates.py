@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from pivot_jax.config import DataSection
 from pivot_jax.data.chat_jsonl import read_trajectories, write_trajectories
 from pivot_jax.data.rendered import Rendered
 from pivot_jax.data.rendering import render
 from pivot_jax.data.trunks import Trunk, sharing, trunks
 from pivot_jax.data.turns import candidates, split_by_task
-from pivot_jax.domains.environment import Reset, demonstrate
+from pivot_jax.domains.environment import demonstrate
 from pivot_jax.pipeline.artifacts import write_json
 from pivot_jax.pipeline.ledger import Ledger
+from pivot_jax.pipeline.recorded import recorded, rejected_rows
 from pivot_jax.pipeline.run import Run, complete
 from pivot_jax.records import Candidate, Trajectory
 
@@ -39,11 +39,13 @@ def make_candidates(run: Run, console: Console) -> None:
     """Read or demonstrate the trajectories, split them by task, render them, and write what was found."""
     began = time.monotonic()
     section = run.config.data
-    training, held_out = split_by_task(source(section, run.domains), section.held_out, run.config.run.seed)
+    training, held_out = split_by_task(source(run), section.held_out, run.config.run.seed)
     write_trajectories(run.dir / TRAIN, training)
     write_trajectories(run.dir / HELD_OUT, held_out)
     prepared = [prepare(run, trajectory) for trajectory in training]
     counts = {**count(prepared), "held_out_trajectories": len(held_out)}
+    if rejected := rejected_rows(section, run.dir):
+        counts["rejected_rows"] = rejected
     write_json(run.dir / "candidates.json", counts)
     table = Table("candidates", "count", title="Trajectories")
     for name, value in counts.items():
@@ -52,15 +54,16 @@ def make_candidates(run: Run, console: Console) -> None:
     complete(run, "candidates", counts, Ledger(), began)
 
 
-def source(section: DataSection, domains: Mapping[str, Reset]) -> Iterable[Trajectory]:
-    """Trajectories of the file at `path`, or demonstrated episodes: `tasks` seeds a domain, the styles in turn."""
+def source(run: Run) -> Iterator[Trajectory]:
+    """The recorded trajectories, or demonstrated episodes: `tasks` seeds a domain, the styles in turn."""
+    section = run.config.data
     if section.path:
-        yield from read_trajectories(section.path)
+        yield from recorded(section, run.dir)
         return
     for domain in section.domains:
         for seed in range(section.first_seed, section.first_seed + section.tasks):
             style = section.styles[seed % len(section.styles)]
-            yield demonstrate(domains[domain], domain, seed, style=style, max_turns=section.max_turns)
+            yield demonstrate(run.domains[domain], domain, seed, style=style, max_turns=section.max_turns)
 
 
 def load_prepared(run: Run) -> list[Prepared]:

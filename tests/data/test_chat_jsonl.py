@@ -76,7 +76,8 @@ def test_only_id_task_and_messages_are_needed(tmp_path: Path) -> None:
 
 FAULTS = {
     "missing id": (("id",), None, "id", "required"),
-    "number as id": (("id",), 3, "id", "string"),
+    "fraction as id": (("id",), 3.5, "id", "string"),
+    "truth as task": (("task_id",), True, "task_id", "string"),
     "missing task": (("task_id",), None, "task_id", "required"),
     "no messages": (("messages",), [], "messages", "at least 1"),
     "text as reward": (("reward",), "1", "reward", "number"),
