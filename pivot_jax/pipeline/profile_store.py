@@ -7,6 +7,8 @@ grow without sampling anything again, and a new verifier adds its arrays to what
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,10 @@ from pivot_jax.pipeline.artifacts import read_json, write_json
 
 ABSENT, JUDGED, ERROR = 0, 1, 2
 """Status of a verdict."""
+
+
+UNFINISHED = ".unfinished"
+"""Ending of the name of an array that is still being written."""
 
 
 class StoreMismatch(ValueError):
@@ -86,8 +92,47 @@ class ProfileStore:
             part.write(values).result()
 
     def write(self, name: str, values: NDArray[Any]) -> None:
-        """Store a whole `[C, K]` array (the rewards of a new verifier)."""
+        """Store a whole `[C, K]` array."""
         self._open(name, values.dtype, values.ndim).write(values).result()
+
+    def write_verdicts(
+        self, name: str, rewards: NDArray[np.float32], status: NDArray[np.int8], settings: Mapping[str, Any]
+    ) -> None:
+        """Store what a verifier says of every stored draw, in place of what is stored under its name.
+
+        The verdicts appear at once, with `status` as the last of their three parts: a call that is killed leaves the
+        old ones, or none.
+
+        Args:
+            name: of the verifier.
+            rewards: `[C, K]`.
+            status: `[C, K]`.
+            settings: what they follow from, as `settings_of` gives it back.
+        """
+        finals = {kind: self._path / kind / name for kind in ("rewards", "status")}
+        for kind, values in (("rewards", rewards), ("status", status)):
+            _remove(finals[kind].with_name(f"{name}{UNFINISHED}"))
+            self.write(f"{kind}/{name}{UNFINISHED}", values)
+            del self._arrays[f"{kind}/{name}{UNFINISHED}"]
+            self._arrays.pop(f"{kind}/{name}", None)
+        _remove(finals["status"])
+        _remove(finals["rewards"])
+        write_json(self._settings_file(name), dict(settings))
+        for final in finals.values():
+            os.rename(final.with_name(f"{name}{UNFINISHED}"), final)
+
+    def verdict_names(self) -> list[str]:
+        """Names of the verifiers whose verdicts are stored, in alphabetical order."""
+        folders = [path.parent for path in (self._path / "status").glob("*/zarr.json")]
+        return sorted(folder.name for folder in folders if not folder.name.endswith(UNFINISHED))
+
+    def settings_of(self, name: str) -> dict[str, Any] | None:
+        """The settings that `write_verdicts` stored; None for verdicts that profiling wrote, or none at all."""
+        file = self._settings_file(name)
+        return read_json(file) if self.has(f"status/{name}") and file.exists() else None
+
+    def _settings_file(self, name: str) -> Path:
+        return self._path / "settings" / f"{name}.json"
 
     def has(self, name: str) -> bool:
         """Whether an array of this name is stored."""
@@ -132,3 +177,10 @@ class ProfileStore:
             ).result()
             self._arrays[name] = self._grown(store)
         return self._arrays[name]
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder of an array, its metadata first: what is left of it if this is killed reads as absent."""
+    (folder / "zarr.json").unlink(missing_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)

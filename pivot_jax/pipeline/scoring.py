@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pivot_jax.config import VerifierSection
+from pivot_jax.config import ConfigError, VerifierSection
+from pivot_jax.config_verifier import JudgeOptions
 from pivot_jax.domains.environment import Reset
 from pivot_jax.domains.replay import restore
 from pivot_jax.pipeline.profile_store import ERROR, JUDGED
@@ -18,6 +21,11 @@ from pivot_jax.records import Action, Candidate
 from pivot_jax.rollout.actions import SampledAction
 from pivot_jax.verify.exact import Exact
 from pivot_jax.verify.execution import ExecutionVerifier
+from pivot_jax.verify.judge_endpoint import Endpoint
+from pivot_jax.verify.llm_judge import JudgeRules, LlmJudge
+from pivot_jax.verify.multi_harness import MultiHarnessMatch, MultiHarnessRules
+from pivot_jax.verify.swe import SweMatch, SweRules
+from pivot_jax.verify.terminal import TerminalMatch, TerminalRules
 from pivot_jax.verify.tool_call import ToolCallMatch, ToolCallRules
 from pivot_jax.verify.tool_name import ToolName
 from pivot_jax.verify.verifier import Verifier, judge
@@ -39,18 +47,46 @@ class Scores:
         return self.status == JUDGED
 
 
-def functional_verifier(section: VerifierSection, domains: Mapping[str, Reset]) -> Verifier:
-    """The verifier that the config names; its rewards are stored as `functional`. `domains` made the tasks."""
+def functional_verifier(
+    section: VerifierSection, domains: Mapping[str, Reset], stored_as: str = "functional"
+) -> Verifier:
+    """The verifier that the config names; its rewards are stored as `stored_as`. `domains` made the tasks."""
     match section.name:
         case "execution":
-            return ExecutionVerifier(partial(restore, registry=domains), name="functional")
+            return ExecutionVerifier(partial(restore, registry=domains), name=stored_as)
         case "tool_call":
-            rules = ToolCallRules(string_threshold=section.string_threshold, count_calls=section.count_calls)
-            return ToolCallMatch(rules, name="functional")
+            rules = {"string_threshold": section.string_threshold, **section.tool_call.rules}
+            return ToolCallMatch(ToolCallRules(count_calls=section.count_calls, **rules), name=stored_as)
         case "tool_name":
-            return ToolName(name="functional")
+            return ToolName(name=stored_as)
         case "exact":
-            return Exact(name="functional")
+            return Exact(name=stored_as)
+        case "swe":
+            return SweMatch(SweRules(count_calls=section.count_calls, **section.swe.rules), name=stored_as)
+        case "terminal":
+            rules = section.terminal.rules
+            fallback = llm_judge(section.judge) if rules.pop("judge") else None
+            return TerminalMatch(TerminalRules(**rules), fallback, name=stored_as)
+        case "multi_harness":
+            return MultiHarnessMatch(MultiHarnessRules(**section.multi_harness.rules), name=stored_as)
+        case "judge":
+            return llm_judge(section.judge, stored_as)
+
+
+def llm_judge(options: JudgeOptions, stored_as: str = "judge") -> LlmJudge:
+    """The language model that the options name; ConfigError if its key is not in the environment."""
+    if options.key_variable and not os.environ.get(options.key_variable):
+        raise ConfigError(f"verifier.judge.key_variable: the environment variable {options.key_variable} is not set")
+    endpoint = Endpoint(**{name: value for name, value in options.rules.items() if name in Endpoint.model_fields})
+    own_cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pivot_jax" / "judge"
+    rules = JudgeRules(
+        endpoint=endpoint,
+        cache=Path(options.cache) if options.cache else own_cache,
+        swap=options.swap,
+        time_limit=options.time_limit,
+        state_characters=options.state_characters,
+    )
+    return LlmJudge(rules, stored_as)
 
 
 def verifiers(section: VerifierSection, domains: Mapping[str, Reset]) -> tuple[Verifier, ...]:
