@@ -1,4 +1,4 @@
-"""`pivot-jax STAGE CONFIG... [--section.key value] [--dry-run]`, and the commands that need no config."""
+"""`pivot-jax STAGE CONFIG... [--section.key value] [--dry-run | --audit]`, and the commands that need no config."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from pivot_jax.config_files import check_arms, load
 COMMANDS = ("convert", "verify")
 """Commands without a config; each is `main(words)` of its module in `commands`, and tells its own `--help`."""
 
-USAGE = f"""usage: pivot-jax STAGE CONFIG.toml... [--section.key value ...] [--dry-run]
+USAGE = f"""usage: pivot-jax STAGE CONFIG.toml... [--section.key value ...] [--dry-run | --audit]
        pivot-jax COMMAND ...
 
 STAGE is one of: {", ".join(STAGES)}, or `run`, which does the stages that the config lists
 (run.stages) and skips those already complete in the run directory. Config files are merged left to
-right; overrides come last. --dry-run prints the resolved config and the plan, and exits.
+right; overrides come last. --dry-run prints the resolved config and the plan, and exits. --audit, with
+the stage `candidates`, prints what the candidates are like and writes it to RUN/audit.json.
 COMMAND is one of: {", ".join(COMMANDS)}; `pivot-jax COMMAND --help` says what it does.
 
     pivot-jax run configs/quickstart.toml
+    pivot-jax candidates configs/quickstart.toml --audit
     pivot-jax train configs/quickstart.toml --loss.clip-high 0.28 --run.arms pivotrl
 """
 
@@ -40,8 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if words[0] in COMMANDS:
         importlib.import_module(f"pivot_jax.commands.{words[0]}").main(words[1:])
         return
+    audit = "--audit" in words
     try:
-        stage, config, dry_run = parse(words)
+        stage, config, dry_run = parse([word for word in words if word != "--audit"])
+        if audit and (stage != "candidates" or dry_run):
+            raise ConfigError("--audit belongs to the stage 'candidates', without --dry-run")
     except ConfigError as error:
         print(f"pivot-jax: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -50,17 +55,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from rich.console import Console
 
     from pivot_jax.data.failure import DataError, RenderError
+    from pivot_jax.pipeline.audit import audit_candidates
     from pivot_jax.pipeline.checkpoint import Interrupted
     from pivot_jax.pipeline.plan import print_plan
     from pivot_jax.pipeline.profile_store import StoreMismatch
+    from pivot_jax.pipeline.run import open_run
     from pivot_jax.pipeline.stages import run_stages
 
     console = Console(width=None if sys.stdout.isatty() else 140)
+    command = shlex.join(["pivot-jax", *words])
     try:
         if dry_run:
             print_plan(config, console)
         else:
-            run_stages(stage, config, shlex.join(["pivot-jax", *words]), console)
+            run_stages(stage, config, command, console)
+        if audit:
+            audit_candidates(open_run(config, command), console)
     except (ConfigError, DataError, RenderError, StoreMismatch) as error:
         print(f"pivot-jax: {error}", file=sys.stderr)
         raise SystemExit(2) from None

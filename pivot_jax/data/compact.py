@@ -78,7 +78,7 @@ def _scalar(text: str, schema: Mapping[str, Any]) -> Any:
         return text
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     # bool is a subclass of int, but `true` is no number
     fits = isinstance(value, expected) and (expected is bool or not isinstance(value, bool))

@@ -10,35 +10,49 @@ from pivot_jax.records import Action, ToolCall
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 CALL_OPEN, CALL_CLOSE = "<tool_call>", "</tool_call>"
 END = "<|im_end|>"
+DEEPEST_ARGUMENTS = 64
+"""Levels that arguments may nest: templates, environments and verifiers walk them recursively."""
 
 
-def parse_hermes(text: str) -> Action:
-    """The action that a completion in the Hermes format stands for.
+def parse_hermes(text: str, *, thinking_opened: bool = False) -> Action:
+    """The action that a completion in the Hermes format stands for; never raises.
 
-    Reasoning is dropped; `<tool_call>` blocks become calls, in order; what remains, stripped, is the content. Text that
-    has no reading gives `Action(malformed=reason)`: thinking never closed, a block never closed, or a block that is not
-    `{"name": ..., "arguments": {...}}`.
+    Reasoning is split off; `<tool_call>` blocks become calls, in order; what remains, stripped, is the content. Text
+    that has no reading gives `Action(malformed=reason)`: thinking never closed, a block never closed, or a block that
+    is not `{"name": ..., "arguments": {...}}`.
 
     Args:
-        text: what the policy wrote after the generation prompt, with or without the closing `<|im_end|>`. It may start
-            inside the reasoning, where the generation prompt has opened the block.
+        text: what the policy wrote after the generation prompt, with or without the closing `<|im_end|>`.
+        thinking_opened: the generation prompt has opened the thinking block, so the text starts inside it.
     """
+    _, said = split_thinking(text, thinking_opened=thinking_opened)
+    if said is None:
+        return Action(malformed=f"thinking not closed: no {THINK_CLOSE}")
     try:
-        said = _without_reasoning(text.removesuffix(END))
         content, calls = _split_calls(said)
+        return Action(content=content.strip(), tool_calls=tuple(calls))
     except ValueError as error:
         return Action(malformed=str(error))
-    return Action(content=content.strip(), tool_calls=tuple(calls))
 
 
-def _without_reasoning(text: str) -> str:
+def split_thinking(text: str, *, thinking_opened: bool) -> tuple[str, str | None]:
+    """The reasoning of a completion, without its tags and the line breaks beside them, and what is said after it.
+
+    The second is None where the text ends inside the thinking block: then there is nothing but reasoning. A closing tag
+    without an opening one ends a reasoning all the same (templates read it so), unless a call stands before it: then it
+    is part of an argument.
+    """
+    text = text.removesuffix(END)
+    opened = thinking_opened or text.lstrip().startswith(THINK_OPEN)
     reasoning, close, said = text.partition(THINK_CLOSE)
-    if text.lstrip().startswith(THINK_OPEN):
-        if not close:
-            raise ValueError("thinking cut off")
-        return said
-    # A closing tag after the first call is part of an argument, not the end of the reasoning.
-    return said if close and CALL_OPEN not in reasoning else text
+    if not opened and (not close or CALL_OPEN in reasoning):
+        return "", text
+    return _inside(reasoning), said if close else None
+
+
+def _inside(block: str) -> str:
+    opened = block.lstrip()
+    return (opened.removeprefix(THINK_OPEN) if opened.startswith(THINK_OPEN) else block).strip("\n")
 
 
 def _split_calls(text: str) -> tuple[str, list[ToolCall]]:
@@ -71,5 +85,28 @@ def _read_call(text: str) -> tuple[ToolCall, str]:
 def _call(value: Any) -> ToolCall:
     match value:
         case {"name": str() as name, "arguments": dict() as arguments} if name and len(value) == 2:
-            return ToolCall(name=name, arguments=json.dumps(arguments, allow_nan=False))
+            return ToolCall(name=_unicode(name), arguments=_written(arguments))
     raise ValueError(f'a {CALL_OPEN} block is not {{"name": ..., "arguments": {{...}}}}')
+
+
+def _written(arguments: dict[str, Any]) -> str:
+    level: list[Any] = [arguments]
+    for _ in range(DEEPEST_ARGUMENTS):
+        level = [inner for outer in level for inner in _parts(outer)]
+    if level:
+        raise ValueError(f"arguments nest deeper than {DEEPEST_ARGUMENTS} levels")
+    _unicode(json.dumps(arguments, ensure_ascii=False, allow_nan=False))
+    return json.dumps(arguments, allow_nan=False)
+
+
+def _parts(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+
+
+def _unicode(text: str) -> str:
+    """`text`, which a JSON escape may have given half a surrogate pair: no tokenizer could write that again."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a call holds half a surrogate pair, which is no text") from error
+    return text

@@ -6,7 +6,7 @@ import numpy as np
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from pivot_jax.data.chat_template import template_messages, template_tools
+from pivot_jax.data.chat_template import ends_in_thinking, opens_thinking, template_messages, template_tools
 from pivot_jax.data.failure import RenderError
 from pivot_jax.data.rendered import Rendered, RenderedTurn
 from pivot_jax.data.token_ids import token_ids
@@ -21,13 +21,19 @@ def render(trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase) -> Render
     The action is cut from the tokens of history and action together, so that it is what a policy would have sampled.
     Where a token spans the border of the two, the action's text is tokenised by itself, as sampling would have done.
 
+    A turn's own reasoning is part of its action wherever the template shows it, from the first token that the
+    generation prompt leaves to the policy: `<think>` and the reasoning, or the reasoning alone where the prompt has
+    opened the block. SFT trains on these tokens, so it teaches to think as the expert did; a turn without reasoning
+    teaches an empty block under templates that write one (Qwen3). What later states show of it is up to the template.
+
     Args:
         trajectory: its tools are shown to the template in every state.
         tokenizer: a Hugging Face tokenizer with a chat template.
 
     Raises:
         RenderError: naming the trajectory and the turn, when there is no turn, the template refuses the messages, the
-            action's text does not follow the state's, or the action has no end-of-turn token.
+            action's text does not follow the state's, the action has no end-of-turn token, or the generation prompt
+            opens a thinking block at some states only.
     """
     positions = [turn.position for turn in turns(trajectory)]
     if not positions:
@@ -35,11 +41,14 @@ def render(trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase) -> Render
     messages, tools = template_messages(trajectory.messages), template_tools(trajectory.tools)
     try:
         states, wholes = turn_texts(tokenizer, messages, tools, positions)
+        opened = opens_thinking(tokenizer)
     except TemplateError as error:
         raise RenderError(trajectory.id, None, f"the chat template fails: {error}") from error
     ids = token_ids(tokenizer, [*states, *wholes])
     rendered: list[RenderedTurn] = []
     for index, (state, whole) in enumerate(zip(ids[: len(states)], ids[len(states) :], strict=True)):
+        if ends_in_thinking(states[index]) != opened:
+            raise RenderError(trajectory.id, index, "the generation prompt opens a thinking block at some states only")
         action = whole[len(state) :]
         if whole[: len(state)] != state:
             if not wholes[index].startswith(states[index]):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from pivot_jax.data.parsing import ActionFormat, parse_action
+from pivot_jax.data.parsing import ActionFormat, Completion, read_ids
 from pivot_jax.records import Action, Tool
 from pivot_jax.rollout.decode import Sampled
 
@@ -23,10 +23,15 @@ class SampledAction:
     behavior_logprobs: NDArray[np.float32]
     finished: bool
 
+    def completion(
+        self, tokenizer: PreTrainedTokenizerBase, tools: Sequence[Tool], action_format: ActionFormat
+    ) -> Completion:
+        """What these tokens say: the action, and the reasoning before it."""
+        return read_ids(self.ids, tokenizer, tools, action_format, finished=self.finished)
+
     def read(self, tokenizer: PreTrainedTokenizerBase, tools: Sequence[Tool], action_format: ActionFormat) -> Action:
-        """The action that these tokens stand for."""
-        text = str(tokenizer.decode(self.ids, skip_special_tokens=False))
-        return parse_action(text, tools, action_format, self.finished)
+        """The action that these tokens stand for; without a reading, `malformed` says why."""
+        return self.completion(tokenizer, tools, action_format).action
 
 
 def fetch(sampled: Sampled) -> list[list[SampledAction]]:

@@ -196,10 +196,10 @@ def _add(
     )
     episode.places.append(len(episode.ids) - len(sampled.ids))
     episode.actions.append(sampled)
-    action = sampled.read(tokenizer, episode.env.tools, action_format)
-    answer = episode.env.step(action)
+    said = sampled.completion(tokenizer, episode.env.tools, action_format)
+    answer = episode.env.step(said.action)
     episode.errors += [message.content for message in answer if message.is_error]
-    before = [*episode.messages, action.message()]
+    before = [*episode.messages, said.message()]
     episode.messages = [*before, *answer]
     if not episode.env.done:
         ids = continued_ids(tokenizer, episode.ids, before, answer, episode.env.tools, finished=sampled.finished)

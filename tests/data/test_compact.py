@@ -59,6 +59,7 @@ def test_an_unknown_tool_is_kept_for_the_environment_to_answer() -> None:
         ("price", " true"),
         ("price", " one two"),
         ("count", ""),
+        ("count", " " + "[" * 100_000),
     ],
 )
 def test_a_value_that_does_not_fit_stays_text(name: str, text: str) -> None:
@@ -83,6 +84,17 @@ def test_text_without_a_reading_is_malformed(text: str, reason: str) -> None:
     action = parse_compact(text, (ORDER_TOOL,))
     assert reason in action.malformed
     assert action.tool_calls == ()
+
+
+MARKUP = st.sampled_from(("<|call|>", "<|end|>", " order", " count=", " items=", " 1e999", "[" * 9999))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.one_of(MARKUP, st.text(max_size=8)), max_size=8).map("".join))
+def test_arbitrary_text_never_crashes(text: str) -> None:
+    for finished in (True, False):
+        action = parse_action(text, (ORDER_TOOL,), "compact", finished)
+        assert not (action.malformed and action.tool_calls)
 
 
 def test_a_completion_cut_off_is_malformed_whatever_it_says() -> None:
