@@ -1,9 +1,12 @@
-"""Checkpoints of a training stage (Orbax): state, data iterator, ledger. A resumed run equals the uninterrupted one."""
+"""Checkpoints of a training stage (Orbax): state, data iterator, ledger. A resumed run equals the uninterrupted one.
+
+Where adapters are trained, a checkpoint holds nothing else of the policy: the rest is the run's own pi_0.
+"""
 
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -13,9 +16,11 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from pivot_jax.config import OptimizerSection
-from pivot_jax.pipeline.optimizer import TrainState, initial_state
+from pivot_jax.pipeline.optimizer import TrainState, initial_state, trained_alone, with_frozen
 from pivot_jax.pipeline.run import Run
+from pivot_jax.policy.lora import adapter_targets, attached, initialise_adapters
 from pivot_jax.policy.spec import Parameters, restore_targets
+from pivot_jax.policy.weights import read_weights
 
 
 class Interrupted(Exception):
@@ -68,8 +73,9 @@ class Checkpoints:
     def save(self, step: int, state: TrainState, resumed: Resumed) -> None:
         """Write one checkpoint; it appears whole or not at all."""
         extra = {"iterator": resumed.iterator, "ledger": resumed.ledger}
+        trained, _ = trained_alone(state)
         self._manager.save(
-            step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), extra=ocp.args.JsonSave(extra))
+            step, args=ocp.args.Composite(state=ocp.args.StandardSave(trained), extra=ocp.args.JsonSave(extra))
         )
         self._manager.wait_until_finished()
 
@@ -78,14 +84,28 @@ class Checkpoints:
         """The steps of all whole checkpoints that are kept, in order."""
         return sorted(self._manager.all_steps())
 
-    def restore(self, run: Run, optimizer: OptimizerSection, step: int | None = None) -> tuple[TrainState, Resumed]:
-        """The newest checkpoint (or the one of `step`), placed on this run's mesh, whatever mesh wrote it."""
+    def restore(
+        self,
+        run: Run,
+        optimizer: OptimizerSection,
+        step: int | None = None,
+        *,
+        base: Parameters[jax.Array] | None = None,
+    ) -> tuple[TrainState, Resumed]:
+        """The newest checkpoint (or the one of `step`), placed on this run's mesh, whatever mesh wrote it.
+
+        Adapters are attached to `base`, or else to pi_0 as it is read again.
+        """
         target = state_targets(run, optimizer)
         found = self._manager.restore(
             step or self.latest,
             args=ocp.args.Composite(state=ocp.args.StandardRestore(target), extra=ocp.args.JsonRestore()),
         )
-        return found["state"], Resumed(found["extra"]["iterator"], found["extra"]["ledger"])
+        frozen = None
+        if run.config.lora.rank:
+            frozen = read_weights(run.policy_dir, run.arch, run.mesh, run.rules) if base is None else base
+        state = with_frozen(found["state"], frozen)
+        return state, Resumed(found["extra"]["iterator"], found["extra"]["ledger"])
 
     def resumed(self) -> Resumed:
         """What the newest checkpoint holds beside the state."""
@@ -94,8 +114,11 @@ class Checkpoints:
 
 
 def state_targets(run: Run, optimizer: OptimizerSection) -> TrainState:
-    """Shapes, dtypes and shardings of a training state on this run's mesh."""
-    params = restore_targets(run.arch, run.mesh, run.rules)
+    """Shapes, dtypes and shardings of what a checkpoint holds of a training state, on this run's mesh."""
+    if run.config.lora.rank:
+        params: Any = adapter_targets(run.arch, run.config.lora, run.mesh, run.rules)
+    else:
+        params = restore_targets(run.arch, run.mesh, run.rules)
     whole = jax.sharding.NamedSharding(run.mesh, jax.sharding.PartitionSpec())
 
     def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
@@ -113,8 +136,17 @@ def final_policy(run: Run, arm: str, optimizer: OptimizerSection) -> Parameters[
 
 
 def fresh_state(params: Parameters[jax.Array], optimizer: OptimizerSection) -> TrainState:
-    """Step 0 from a copy of these parameters, which stay usable: a step donates the state it is given."""
-    return initial_state(jax.tree.map(jnp.copy, params), optimizer)
+    """Step 0 from these parameters, which stay usable: what a step trains, and so donates, is a copy."""
+    state, frozen = trained_alone(initial_state(params, optimizer))
+    return with_frozen(replace(state, params=jax.tree.map(jnp.copy, state.params)), frozen)
+
+
+def starting_policy(run: Run, params: Parameters[jax.Array]) -> Parameters[jax.Array]:
+    """What training begins with: these parameters, with new adapters attached if it is adapters that are trained."""
+    if not run.config.lora.rank:
+        return params
+    key = run.key("lora")
+    return attached(params, initialise_adapters(key, run.arch, run.config.lora, run.mesh, run.rules))
 
 
 def checkpoint_dir(run_dir: Path, arm: str) -> Path:

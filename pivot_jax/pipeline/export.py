@@ -1,4 +1,7 @@
-"""Stage `export`: an arm's final policy as a Hugging Face directory that any tool can open."""
+"""Stage `export`: an arm's final policy as a Hugging Face directory that any tool can open.
+
+A policy with adapters is exported with these added in, and the adapters alone beside it, as PEFT stores them.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pivot_jax.config import ConfigError
 from pivot_jax.pipeline.arms import is_trained, policy_of
 from pivot_jax.pipeline.ledger import Ledger
 from pivot_jax.pipeline.run import Run, complete
+from pivot_jax.policy.adapter_files import is_exportable, write_adapters
 from pivot_jax.policy.weights import write_weights
 
 
@@ -25,9 +29,14 @@ def export(run: Run, console: Console) -> None:
         raise ConfigError(f"export.arm: {arm!r} is not trained to the end in {run.dir}; run the stage 'train' first")
     target = Path(run.config.export.path or run.dir / "export" / arm)
     with jax.set_mesh(run.mesh):
+        policy = policy_of(run, arm)
         try:
-            write_weights(target, policy_of(run, arm), run.arch, run.policy_dir, run.stop_ids[0])
+            write_weights(target, policy, run.arch, run.policy_dir, run.stop_ids[0])
         except FileExistsError as error:
             raise ConfigError(f"export.path: {error}") from error
     console.print(f"exported {arm} to {target}")
+    adapters = policy.blocks.lora
+    if adapters is not None and is_exportable(adapters, run.arch):
+        write_adapters(target / "adapter", adapters, run.arch, str(run.policy_dir))
+        console.print(f"and its adapters to {target / 'adapter'}")
     complete(run, "export", {"arm": arm, "path": str(target)}, Ledger(), began)

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from pivot_jax.config import Architecture
 from pivot_jax.pipeline.ledger import Cost, causal_keys, forward_flops, unembedding_flops
-from pivot_jax.policy.spec import count_parameters
+from pivot_jax.policy.spec import count_active_parameters
 from pivot_jax.rollout.episodes import Episode
 from pivot_jax.rollout.layout import Row
 
 
 def block_parameters(arch: Architecture) -> int:
-    """Weights that every token is multiplied with, the unembedding apart."""
+    """Weights that a token is multiplied with (of experts, those that it is sent to), the unembedding apart."""
     embeddings = 1 if arch.tie_embeddings else 2
-    return count_parameters(arch) - embeddings * arch.vocab_size * arch.embed
+    return count_active_parameters(arch) - embeddings * arch.vocab_size * arch.embed
 
 
 def tokens_flops(arch: Architecture, *, tokens: int, attended_keys: int, logits: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,12 @@ from pivot_jax.objective.aggregation import divide
 from pivot_jax.objective.filters import cap_message_share, drop_cut_off, penalise_surplus_calls
 from pivot_jax.objective.signal import is_mixed, reward_moments
 from pivot_jax.pipeline.action_loss import action_terms, total
-from pivot_jax.pipeline.optimizer import TrainState, apply_gradients
+from pivot_jax.pipeline.optimizer import TrainState, apply_gradients, trained_alone, with_frozen
 from pivot_jax.policy.decoder import Branches
-from pivot_jax.policy.logprobs import branch_logprobs
+from pivot_jax.policy.logprobs import branch_logprobs, branch_logprobs_and_experts
+from pivot_jax.policy.lora import whole
 from pivot_jax.policy.mesh import Rules
+from pivot_jax.policy.moe import load_metrics
 from pivot_jax.policy.spec import Parameters
 
 
@@ -126,7 +129,6 @@ def trained_tokens(
     return mask & kept[:, None, None]
 
 
-@partial(jax.jit, static_argnames=("loss", "optimizer", "arch", "rules"), donate_argnames=("state",))
 def grpo_step(
     state: TrainState,
     batch: GroupBatch,
@@ -136,13 +138,40 @@ def grpo_step(
     optimizer: OptimizerSection,
     arch: Architecture,
     rules: Rules,
-) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One optimizer step on N groups: `state, metrics = grpo_step(state, ...)`; the old state is donated."""
+) -> tuple[TrainState, dict[str, Any]]:
+    """One optimizer step on N groups: `state, metrics = grpo_step(state, ...)`.
 
-    def objective(params):
-        logprobs = branch_logprobs(params, batch.trunks, Branches(batch.tokens, batch.start), arch, rules)
-        return group_loss(logprobs, anchors, batch, loss)
+    What is trained of the old state is donated; what adapters are added to is not, and may be shared.
+    """
+    trained, frozen = trained_alone(state)
+    trained, metrics = grpo_update(
+        trained, frozen, batch, anchors, loss=loss, optimizer=optimizer, arch=arch, rules=rules
+    )  # fmt: skip
+    return with_frozen(trained, frozen), metrics
+
+
+@partial(jax.jit, static_argnames=("loss", "optimizer", "arch", "rules"), donate_argnames=("state",))
+def grpo_update(
+    state: TrainState,
+    frozen: Parameters[jax.Array] | None,
+    batch: GroupBatch,
+    anchors: Anchors,
+    *,
+    loss: LossSection,
+    optimizer: OptimizerSection,
+    arch: Architecture,
+    rules: Rules,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """The compiled part of `grpo_step`: `state` holds what is trained alone, and is donated."""
+
+    def objective(trained):
+        params, branches = whole(trained, frozen), Branches(batch.tokens, batch.start)
+        logprobs, experts = branch_logprobs_and_experts(params, batch.trunks, branches, arch, rules)
+        value, metrics = group_loss(logprobs, anchors, batch, loss)
+        if experts is not None:
+            metrics |= load_metrics(experts, batch.action_mask & batch.valid[..., None], arch)
+        return value, metrics
 
     gradients, metrics = jax.grad(objective, has_aux=True)(state.params)
-    state, norm = apply_gradients(state, gradients, optimizer)
+    state, norm = apply_gradients(state, gradients, optimizer, frozen_router=arch.frozen_router)
     return state, {**metrics, "train/gradient_norm": norm}

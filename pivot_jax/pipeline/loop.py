@@ -11,7 +11,7 @@ import jax
 from rich.console import Console
 
 from pivot_jax.config import OptimizerSection
-from pivot_jax.pipeline.checkpoint import Checkpoints, Interrupted, Resumed, fresh_state
+from pivot_jax.pipeline.checkpoint import Checkpoints, Interrupted, Resumed, fresh_state, starting_policy
 from pivot_jax.pipeline.ledger import Cost, Ledger, Phase
 from pivot_jax.pipeline.metrics import MetricsWriter
 from pivot_jax.pipeline.optimizer import TrainState
@@ -62,12 +62,12 @@ def train_arm(
     with Checkpoints(run, arm) as checkpoints, MetricsWriter(run.dir) as writer:
         done, end = checkpoints.latest or 0, until or steps
         if done:
-            state, resumed = checkpoints.restore(run, optimizer)
+            state, resumed = checkpoints.restore(run, optimizer, base=params)
             ledger = Ledger.from_json(resumed.ledger)
             if done > start.step:
                 batches.set_state(resumed.iterator)
         else:
-            state, ledger = fresh_state(params, optimizer), Ledger()
+            state, ledger = fresh_state(starting_policy(run, params), optimizer), Ledger()
         if done == start.step:
             for phase, cost in start.charges.items():
                 ledger = ledger.charge(arm, phase, cost)

@@ -1,7 +1,12 @@
-"""The optimizer and the training state; parameters change in the two step functions and nowhere else."""
+"""The optimizer and the training state; parameters change in the step functions and nowhere else.
+
+Of a policy with adapters, only these are trained: a step takes its state apart (`trained_alone`), so that gradients,
+moments, donation and checkpoints know of nothing but them, and puts it together again (`with_frozen`).
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import jax
@@ -10,16 +15,30 @@ import optax
 from flax import struct
 
 from pivot_jax.config import OptimizerSection
-from pivot_jax.policy.spec import Parameters
+from pivot_jax.policy.lora import frozen_part, trained_part, whole
+from pivot_jax.policy.spec import Adapters, Parameters
 
 
 @struct.dataclass
 class TrainState:
-    """Everything that training changes: optimizer step, float32 master parameters, optimizer state."""
+    """Everything that training changes: optimizer step, float32 master parameters, optimizer state.
+
+    `params` are the whole policy outside of a step, and what is trained of it inside (and in a checkpoint).
+    """
 
     step: jax.Array
-    params: Parameters[jax.Array]
+    params: Any
     moments: Any
+
+
+def trained_alone(state: TrainState) -> tuple[TrainState, Parameters[jax.Array] | None]:
+    """The state with what is trained of the policy, and the rest (None: all is trained)."""
+    return replace(state, params=trained_part(state.params)), frozen_part(state.params)
+
+
+def with_frozen(state: TrainState, frozen: Parameters[jax.Array] | None) -> TrainState:
+    """The state with the whole policy."""
+    return replace(state, params=whole(state.params, frozen))
 
 
 def make_optimizer(section: OptimizerSection) -> optax.GradientTransformation:
@@ -37,16 +56,29 @@ def make_optimizer(section: OptimizerSection) -> optax.GradientTransformation:
 
 
 def initial_state(params: Parameters[jax.Array], section: OptimizerSection) -> TrainState:
-    """Step 0; the optimizer's moments are stored as the parameters are."""
-    return TrainState(jnp.int32(0), params, make_optimizer(section).init(cast(Any, params)))
+    """Step 0; the optimizer has moments of what is trained, stored as the parameters are."""
+    return TrainState(jnp.int32(0), params, make_optimizer(section).init(cast(Any, trained_part(params))))
 
 
 def apply_gradients(
-    state: TrainState, gradients: Parameters[jax.Array], section: OptimizerSection
+    state: TrainState,
+    gradients: Parameters[jax.Array] | Adapters[jax.Array],
+    section: OptimizerSection,
+    *,
+    frozen_router: bool = False,
 ) -> tuple[TrainState, jax.Array]:
-    """The next state, and the gradients' global norm before clipping."""
+    """The next state, and the gradients' global norm before clipping.
+
+    Args:
+        state: with what is trained of the policy as its parameters.
+        gradients: with respect to these.
+        section: the optimizer.
+        frozen_router: routers stay as they are; without a gradient they would still decay.
+    """
     # optax raises a float to an integer count, which strict promotion refuses
     with jax.numpy_dtype_promotion("standard"):
         updates, moments = make_optimizer(section).update(cast(Any, gradients), state.moments, cast(Any, state.params))
-    params = cast(Parameters[jax.Array], optax.apply_updates(cast(Any, state.params), updates))
+    params: Any = optax.apply_updates(state.params, updates)
+    if frozen_router and isinstance(params, Parameters):
+        params = replace(params, blocks=replace(params.blocks, router=state.params.blocks.router))
     return TrainState(state.step + 1, params, moments), optax.tree.norm(gradients)

@@ -66,7 +66,7 @@ def pretrain_step(
         return divide(both), (divide(skills), divide(episodes))
 
     (loss, losses), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
-    state, norm = apply_gradients(state, gradients, optimizer)
+    state, norm = apply_gradients(state, gradients, optimizer, frozen_router=arch.frozen_router)
     return state, {
         "pretrain/loss": loss,
         "pretrain/skill_loss": losses[0],

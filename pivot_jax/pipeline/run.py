@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from pydantic import ValidationError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from pivot_jax.config import Architecture, Config, ConfigError
 from pivot_jax.data.bpe_tokenizer import build_bpe_tokenizer, chatml_training_texts
-from pivot_jax.data.chat_jsonl import read_trajectories
 from pivot_jax.data.continuation import end_of_turn_id
 from pivot_jax.domains.environment import Reset
 from pivot_jax.domains.registry import domains
 from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.ledger import Ledger
+from pivot_jax.pipeline.recorded import recorded
 from pivot_jax.policy.mesh import Rules, make_mesh
 from pivot_jax.policy.weights import read_architecture
 
@@ -49,7 +50,7 @@ class Run:
     def key(self, purpose: str, step: int = 0) -> jax.Array:
         """The random key of one use: derived from the run's seed, never carried about. It names no arm, so that what
         an arm samples depends on no other arm, and equal policies of two arms sample the same."""
-        purposes = ("profile", "train", "evaluate", "pretrain", "e2e")
+        purposes = ("profile", "train", "evaluate", "pretrain", "e2e", "lora")
         return jax.random.fold_in(
             jax.random.fold_in(jax.random.key(self.config.run.seed), purposes.index(purpose)), step
         )
@@ -98,7 +99,7 @@ def open_tokenizer(config: Config, policy_dir: Path) -> PreTrainedTokenizerBase:
     """The policy's tokenizer, or the one that `data.tokenizer` names; `fit` trains one on the data, once."""
     named, fitted = config.data.tokenizer, Path(config.run.dir) / "tokenizer"
     if named == "fit" and not (fitted / "tokenizer.json").exists():
-        build_bpe_tokenizer(chatml_training_texts(read_trajectories(config.data.path)), fitted)
+        build_bpe_tokenizer(chatml_training_texts(recorded(config.data, Path(config.run.dir))), fitted)
     directory = fitted if named == "fit" else Path(named) if named else policy_dir
     if not (directory / "tokenizer.json").exists():
         raise ConfigError(f"data.tokenizer: {directory} holds no tokenizer.json")
@@ -130,7 +131,7 @@ def pin_config(run_dir: Path, config: Config) -> None:
     if not path.exists():
         write_json(path, new)
         return
-    differences = list(_differences(_pinned(read_json(path)), _pinned(new)))
+    differences = list(_differences(_pinned(_completed(read_json(path))), _pinned(new)))
     if differences:
         raise ConfigError(
             f"{run_dir}: this run was made with another config; name another run.dir or restore:\n  "
@@ -172,6 +173,14 @@ def require(run: Run, stage: str, needed_by: str) -> None:
     """ConfigError unless an earlier stage is complete."""
     if not is_complete(run, stage):
         raise ConfigError(f"{needed_by}: needs the stage {stage!r} first; run it, or use the stage 'run'")
+
+
+def _completed(config: dict[str, Any]) -> dict[str, Any]:
+    """A config pinned before an option existed, with the option's default; as it is if it is no longer valid."""
+    try:
+        return Config.model_validate(config).model_dump(mode="json")
+    except ValidationError:
+        return config
 
 
 def _pinned(config: dict[str, Any]) -> dict[str, Any]:

@@ -21,10 +21,11 @@ from pivot_jax.pipeline.candidates import Prepared, load_prepared
 from pivot_jax.pipeline.flops import sequence_flops
 from pivot_jax.pipeline.ledger import Cost, Ledger, backward_flops
 from pivot_jax.pipeline.loop import Charges, train_arm
-from pivot_jax.pipeline.optimizer import TrainState, apply_gradients
+from pivot_jax.pipeline.optimizer import TrainState, apply_gradients, trained_alone, with_frozen
 from pivot_jax.pipeline.run import Run
 from pivot_jax.pipeline.selection import load_pivots
 from pivot_jax.policy.logprobs import trunk_logprobs
+from pivot_jax.policy.lora import whole
 from pivot_jax.policy.mesh import Rules, batch_multiple, to_mesh
 from pivot_jax.policy.spec import Parameters
 from pivot_jax.policy.weights import read_weights
@@ -45,17 +46,32 @@ def imitation_loss(params: Parameters[jax.Array], batch: SequenceBatch, arch: Ar
     return total(jax.vmap(token_mean)(-logprobs, batch.action_mask))
 
 
-@partial(jax.jit, static_argnames=("optimizer", "arch", "rules"), donate_argnames=("state",))
 def sft_step(
     state: TrainState, batch: SequenceBatch, *, optimizer: OptimizerSection, arch: Architecture, rules: Rules
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One step of `-E log pi(a*|s)`, the mean over masked tokens; the old state is donated."""
+    """One step of `-E log pi(a*|s)`, the mean over masked tokens; what is trained of the old state is donated."""
+    trained, frozen = trained_alone(state)
+    trained, metrics = sft_update(trained, frozen, batch, optimizer=optimizer, arch=arch, rules=rules)
+    return with_frozen(trained, frozen), metrics
 
-    def objective(params):
-        return divide(imitation_loss(params, batch, arch, rules))
+
+@partial(jax.jit, static_argnames=("optimizer", "arch", "rules"), donate_argnames=("state",))
+def sft_update(
+    state: TrainState,
+    frozen: Parameters[jax.Array] | None,
+    batch: SequenceBatch,
+    *,
+    optimizer: OptimizerSection,
+    arch: Architecture,
+    rules: Rules,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """The compiled part of `sft_step`: `state` holds what is trained alone, and is donated."""
+
+    def objective(trained):
+        return divide(imitation_loss(whole(trained, frozen), batch, arch, rules))
 
     loss, gradients = jax.value_and_grad(objective)(state.params)
-    state, norm = apply_gradients(state, gradients, optimizer)
+    state, norm = apply_gradients(state, gradients, optimizer, frozen_router=arch.frozen_router)
     return state, {"sft/loss": loss, "train/gradient_norm": norm}
 
 

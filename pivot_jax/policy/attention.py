@@ -15,21 +15,6 @@ from pivot_jax.policy.mesh import Rules
 MASKED = -1e30
 
 
-def rope(
-    x: Float[Array, "... heads head_dim"], positions: Int[Array, ...], theta: float
-) -> Float[Array, "... heads head_dim"]:
-    """Rotary position embedding, halves convention (as in Qwen3): x rotated by `positions` angles.
-
-    Angles are float32 whatever x is: a bfloat16 angle loses the position beyond a few hundred tokens.
-    """
-    half = x.shape[-1] // 2
-    frequencies = jnp.exp(-jnp.log(theta) * jnp.arange(half, dtype=jnp.float32) / half)
-    angles = positions[..., None].astype(jnp.float32) * jnp.expand_dims(frequencies, tuple(range(positions.ndim)))
-    sin, cos = jnp.sin(angles)[..., None, :], jnp.cos(angles)[..., None, :]
-    left, right = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
-    return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1).astype(x.dtype)
-
-
 def trunk_attention(
     query: Float[Array, "N S M G H"],
     key: Float[Array, "N S M H"],

@@ -1,4 +1,4 @@
-"""The Qwen3 dense decoder over trunks and branches: the one forward pass of the package.
+"""The Qwen3 decoder over trunks and branches: the one forward pass of the package.
 
 Profiling, rollout, reference log-probs, the update and SFT all call `forward` (SFT with no branches). Blocks are
 scanned; parameters are stored sharded and gathered one block at a time.
@@ -6,18 +6,18 @@ scanned; parameters are stored sharded and gathered one block at a time.
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from pivot_jax.config import Architecture
-from pivot_jax.policy.attention import branch_attention, rope, trunk_attention
+from pivot_jax.policy.attention import branch_attention, trunk_attention
+from pivot_jax.policy.lora import merged_block
 from pivot_jax.policy.mesh import Rules
+from pivot_jax.policy.moe import mix_experts, route
+from pivot_jax.policy.project import project, token_axes
+from pivot_jax.policy.rope import rope
 from pivot_jax.policy.spec import Block, Parameters, ParamSpec, parameter_specs
 
 
@@ -42,11 +42,16 @@ class KeyValues:
 
 @struct.dataclass
 class Hidden:
-    """Final hidden states, normed; `branch` is None without branches, `trunk_cache` unless it was asked for."""
+    """Final hidden states, normed; `branch` is None without branches, `trunk_cache` unless it was asked for.
+
+    The experts that tokens were sent to are there if they were asked for and the policy has any.
+    """
 
     trunk: Float[Array, "N S D"]
     branch: Float[Array, "N B T D"] | None
     trunk_cache: KeyValues | None
+    trunk_experts: Int[Array, "L N S K"] | None = None
+    branch_experts: Int[Array, "L N B T K"] | None = None
 
 
 def rms_norm(x: Float[Array, "... D"], scale: Float[Array, " D"], eps: float) -> Float[Array, "... D"]:
@@ -57,54 +62,25 @@ def rms_norm(x: Float[Array, "... D"], scale: Float[Array, " D"], eps: float) ->
 
 
 def gather_block(block: Block[jax.Array], arch: Architecture, rules: Rules) -> Block[jax.Array]:
-    """One block's parameters moved from where they are stored to where they are computed on, in the compute dtype."""
-    specs = parameter_specs(arch).blocks
-    return jax.tree.map(
-        lambda spec, array: jax.reshard(array.astype(arch.dtype), rules.computed(*spec.axes[1:])),
-        specs,
-        block,
-        is_leaf=lambda leaf: isinstance(leaf, ParamSpec),
-    )
+    """One block's parameters moved from where they are stored to where they are computed on, in the compute dtype.
 
-
-def project(
-    subscripts: str, x: jax.Array, weight: jax.Array, axes: tuple[str, ...], rules: Rules, dtype: Any = None
-) -> jax.Array:
-    """`einsum(subscripts, x, weight)` at every token: `t` in the subscripts stands for all of x's token dimensions.
-
-    The tokens are one dimension while they are multiplied: where they are several, XLA transposes activations by copy
-    to form a weight's gradient, which on a CPU costs more than the product.
-
-    Args:
-        subscripts: of `t` and the features of x, the weight, and the result.
-        x: activations, `[N, S, ...]` or `[N, B, T, ...]`.
-        weight: in the compute dtype, where it is computed on.
-        axes: logical axes of the result's features.
-        rules: the rule table.
-        dtype: that products are summed up in (None: the inputs' own).
+    The router stays float32: rounding sends tokens elsewhere, and then the trainer disagrees with the sampler.
     """
-    own, _ = subscripts.split("->")[0].split(",")
-    rank = x.ndim - len(own) + 1
-    lead, tokens = x.shape[:rank], _axes(rank)
-    if any(part for part in rules.computed(*tokens)[1:]):  # sequences are split over devices: they stay as they are
-        names = "xyz"[:rank]
-        out = rules.computed(*tokens, *axes)
-        return jnp.einsum(
-            subscripts.replace("t", names), x, weight, out_sharding=out, preferred_element_type=dtype
-        )  # fmt: skip
-    features = jax.typeof(x).sharding.spec[rank:]
-    batch = rules.computed("batch")[0]
-    flat = jax.lax.reshape(x, (math.prod(lead), *x.shape[rank:]), out_sharding=PartitionSpec(batch, *features))
-    out = rules.computed("batch", *axes)
-    result = jnp.einsum(subscripts, flat, weight, out_sharding=out, preferred_element_type=dtype)
-    whole = rules.computed(*tokens, *axes)
-    return jax.lax.reshape(result, (*lead, *result.shape[1:]), out_sharding=whole)
+
+    def gathered(spec: ParamSpec, array: jax.Array) -> jax.Array:
+        dtype = jnp.float32 if "routed" in spec.axes else arch.dtype
+        return jax.reshard(array.astype(dtype), rules.computed(*spec.axes[1:]))
+
+    # adapters are added where the weights are stored: a product of small matrices without communication, after which
+    # only the sum is gathered
+    specs, block = parameter_specs(arch).blocks, merged_block(block)
+    return jax.tree.map(gathered, specs, block, is_leaf=lambda leaf: isinstance(leaf, ParamSpec))
 
 
 def embed(params: Parameters[jax.Array], tokens: Int[Array, ...], arch: Architecture, rules: Rules) -> jax.Array:
     """Token embeddings `[..., D]` in the compute dtype."""
     table = jax.reshard(params.embedding.astype(arch.dtype), rules.computed("vocab_in", "embed"))
-    return table.at[tokens].get(out_sharding=rules.computed(*_axes(tokens.ndim), "embed"))
+    return table.at[tokens].get(out_sharding=rules.computed(*token_axes(tokens.ndim), "embed"))
 
 
 def unembed(
@@ -129,8 +105,8 @@ def attention_inputs(
     query = project("td,dmgh->tmgh", normed, block.query, heads, rules)
     key = project("td,dmh->tmh", normed, block.key, kv, rules)
     value = project("td,dmh->tmh", normed, block.value, kv, rules)
-    query = rope(rms_norm(query, block.query_norm, arch.norm_eps), positions[..., None], arch.rope_theta)
-    key = rope(rms_norm(key, block.key_norm, arch.norm_eps), positions, arch.rope_theta)
+    query = rope(rms_norm(query, block.query_norm, arch.norm_eps), positions[..., None], arch)
+    key = rope(rms_norm(key, block.key_norm, arch.norm_eps), positions, arch)
     return query, key, value
 
 
@@ -140,11 +116,21 @@ def attention_output(block: Block[jax.Array], x: jax.Array, attended: jax.Array,
 
 
 def mlp(block: Block[jax.Array], x: Float[Array, "... D"], arch: Architecture, rules: Rules) -> Float[Array, "... D"]:
-    """Residual plus SwiGLU."""
+    """Residual plus SwiGLU, dense or of the experts that each token is sent to."""
+    return mlp_and_experts(block, x, arch, rules)[0]
+
+
+def mlp_and_experts(
+    block: Block[jax.Array], x: Float[Array, "... D"], arch: Architecture, rules: Rules
+) -> tuple[Float[Array, "... D"], Int[Array, "... K"] | None]:
+    """As `mlp`, and which experts each token was sent to (None if the block is dense)."""
     normed = rms_norm(x, block.mlp_norm, arch.norm_eps)
+    if block.router is not None:
+        routing = route(normed, block.router, arch, rules)
+        return x + mix_experts(normed, routing, block.gate, block.up, block.down, rules), routing.experts
     gate = project("td,df->tf", normed, block.gate, ("mlp",), rules)
     up = project("td,df->tf", normed, block.up, ("mlp",), rules)
-    return x + project("tf,fd->td", jax.nn.silu(gate) * up, block.down, ("embed",), rules)
+    return x + project("tf,fd->td", jax.nn.silu(gate) * up, block.down, ("embed",), rules), None
 
 
 def forward(
@@ -155,6 +141,7 @@ def forward(
     rules: Rules,
     *,
     keep_cache: bool = False,
+    keep_experts: bool = False,
 ) -> Hidden:
     """Hidden states of trunks, and of branches hanging off them.
 
@@ -167,7 +154,8 @@ def forward(
         branches: branch tokens and starts, or None.
         arch: the architecture (static).
         rules: logical to mesh axes (static).
-        keep_cache: return the trunks' keys and values (for decoding); otherwise they are empty.
+        keep_cache: return the trunks' keys and values (for decoding).
+        keep_experts: return the experts that tokens were sent to (for `moe.expert_load`).
     """
     x = embed(params, trunks, arch, rules)
     y = None if branches is None else embed(params, branches.tokens, arch, rules)
@@ -175,25 +163,24 @@ def forward(
 
     def step(carry, stored: Block[jax.Array]):
         x, y = carry
-        block = gather_block(stored, arch, rules)
+        block, y_experts = gather_block(stored, arch, rules), None
         query, key, value = attention_inputs(block, x, trunk_positions, arch, rules)
         if y is not None and branches is not None:
             positions = branches.start[..., None] + jnp.arange(branches.tokens.shape[2])[None, None]
             q, k, v = attention_inputs(block, y, positions, arch, rules)
             attended = branch_attention(q, key, value, k, v, branches.start, jnp.int32(0), rules)
-            y = mlp(block, attention_output(block, y, attended, rules), arch, rules)
-        x = mlp(block, attention_output(block, x, trunk_attention(query, key, value, rules), rules), arch, rules)
-        return (x, y), (KeyValues(key, value) if keep_cache else None)
+            y, y_experts = mlp_and_experts(block, attention_output(block, y, attended, rules), arch, rules)
+        attended = trunk_attention(query, key, value, rules)
+        x, x_experts = mlp_and_experts(block, attention_output(block, x, attended, rules), arch, rules)
+        kept = (KeyValues(key, value) if keep_cache else None, (x_experts, y_experts) if keep_experts else (None, None))
+        return (x, y), kept
 
-    (x, y), cache = jax.lax.scan(jax.checkpoint(step) if arch.remat else step, (x, y), params.blocks)
+    (x, y), (cache, experts) = jax.lax.scan(jax.checkpoint(step) if arch.remat else step, (x, y), params.blocks)
     final = params.final_norm
     return Hidden(
         trunk=rms_norm(x, final, arch.norm_eps),
         branch=None if y is None else rms_norm(y, final, arch.norm_eps),
         trunk_cache=cache,
+        trunk_experts=experts[0],
+        branch_experts=experts[1],
     )
-
-
-def _axes(rank: int) -> tuple[str, ...]:
-    """Logical axes of token arrays: `[N]`, `[N, S]` or `[N, B, T]`."""
-    return {1: ("batch",), 2: ("batch", "seq"), 3: ("batch", "branch", "seq")}[rank]

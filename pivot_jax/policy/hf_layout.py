@@ -1,74 +1,120 @@
-"""How Hugging Face names and shapes a Qwen3 dense policy's tensors, leaf by leaf of our parameter tree."""
+"""How Hugging Face names and shapes a Qwen3 policy's tensors, leaf by leaf of our parameter tree.
+
+Shapes are told in letters: D embed, F mlp, M kv heads, G query heads a kv head, H head dim, V vocabulary, E experts.
+A linear layer is stored there as [out, in], heads folded together, one tensor a layer (and expert); here as [in,
+out...], heads apart, all layers (and experts) in one array.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
 from typing import Any
 
 import jax
 import numpy as np
 
 from pivot_jax.config import Architecture
-from pivot_jax.policy.spec import Block, Parameters
+from pivot_jax.policy.spec import Block, Parameters, parameter_specs
 
-Transform = Callable[[np.ndarray], np.ndarray]
+Index = tuple[slice, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class TensorMap:
-    """Where one leaf comes from: its names there (one a layer when `stacked`), and the change of shape both ways."""
+    """Where one leaf comes from.
 
-    names: tuple[str, ...]
-    to_ours: Transform
-    to_theirs: Transform
-    stacked: bool
+    `names` has the leaf's leading axes: none, [L], or [L, E]; each is one tensor there. `ours` names the axes of one
+    tensor here, of sizes `shape`; `theirs` the axes there, each of which may fold several of ours.
+    """
+
+    names: np.ndarray
+    ours: str
+    shape: tuple[int, ...]
+    theirs: tuple[str, ...]
+
+    @property
+    def hf_shape(self) -> tuple[int, ...]:
+        """The shape of each tensor there."""
+        size = dict(zip(self.ours, self.shape, strict=True))
+        return tuple(math.prod(size[letter] for letter in folded) for folded in self.theirs)
+
+    def to_theirs(self, array: np.ndarray) -> np.ndarray:
+        """One tensor of ours in their shape."""
+        return array.transpose([self.ours.index(letter) for letter in "".join(self.theirs)]).reshape(self.hf_shape)
+
+    def their_slices(self, index: Index) -> tuple[Index, Index]:
+        """What to read there for `index` of one tensor here, and what of it (unfolded, in our order) is wanted.
+
+        Of axes folded together, only a range of the first one, with the others whole, is a range there; otherwise the
+        whole fold is read.
+        """
+        size = dict(zip(self.ours, self.shape, strict=True))
+        wanted = dict(zip(self.ours, (range(size[a])[s] for a, s in zip(self.ours, index, strict=True)), strict=True))
+        read, rest = [], dict.fromkeys(self.ours, slice(None))
+        for folded in self.theirs:
+            first, inner = wanted[folded[0]], math.prod(size[letter] for letter in folded[1:])
+            if all(len(wanted[letter]) == size[letter] for letter in folded[1:]):
+                read.append(slice(first.start * inner, first.stop * inner))
+            else:
+                read.append(slice(0, size[folded[0]] * inner))
+                rest.update({a: slice(wanted[a].start, wanted[a].stop) for a in folded})
+        return tuple(read), tuple(rest[letter] for letter in self.ours)
+
+    def to_ours(self, array: np.ndarray, rest: Index) -> np.ndarray:
+        """What `their_slices` said to read, unfolded to our axes, and of it what is wanted."""
+        size = dict(zip(self.ours, self.shape, strict=True))
+        unfolded: list[int] = []
+        for folded, length in zip(self.theirs, array.shape, strict=True):
+            inner = [size[letter] for letter in folded[1:]]
+            unfolded += [length // math.prod(inner), *inner]
+        order = "".join(self.theirs)
+        return array.reshape(unfolded).transpose([order.index(letter) for letter in self.ours])[rest]
 
 
 def hf_layout(arch: Architecture) -> Parameters[TensorMap]:
-    """The whole tree. A linear layer is stored there as [out, in] and here as [in, out...], heads apart."""
-    D, M, H = arch.embed, arch.kv_heads, arch.head_dim
-    G = arch.heads // M
+    """The whole tree."""
+    D, M, H, L, E = arch.embed, arch.kv_heads, arch.head_dim, arch.layers, arch.experts
+    sizes = {"D": D, "M": M, "H": H, "G": arch.heads // M, "V": arch.vocab_size, "E": E,
+             "F": arch.expert_mlp if E else arch.mlp}  # fmt: skip
 
-    def layers(name: str, to_ours: Transform, to_theirs: Transform) -> TensorMap:
-        names = tuple(f"model.layers.{layer}.{name}.weight" for layer in range(arch.layers))
-        return TensorMap(names, to_ours, to_theirs, stacked=True)
+    def tensor(names: Any, ours: str, *theirs: str) -> TensorMap:
+        return TensorMap(np.array(names, object), ours, tuple(sizes[letter] for letter in ours), theirs)
 
-    def heads(name: str, *shape: int) -> TensorMap:
-        return layers(name, lambda a: a.T.reshape(D, *shape), lambda a: a.reshape(D, -1).T)
+    def layers(name: str, ours: str, *theirs: str) -> TensorMap:
+        return tensor([f"model.layers.{layer}.{name}.weight" for layer in range(L)], ours, *theirs)
 
-    def single(name: str, to_ours: Transform, to_theirs: Transform) -> TensorMap:
-        return TensorMap((name,), to_ours, to_theirs, stacked=False)
+    def mlp(name: str, ours: str, *theirs: str) -> TensorMap:
+        if not E:
+            return layers(f"mlp.{name}", ours, *theirs)
+        experts = [[f"model.layers.{layer}.mlp.experts.{e}.{name}.weight" for e in range(E)] for layer in range(L)]
+        return tensor(experts, ours, *theirs)
 
     blocks = Block(
-        attention_norm=layers("input_layernorm", _same, _same),
-        query=heads("self_attn.q_proj", M, G, H),
-        key=heads("self_attn.k_proj", M, H),
-        value=heads("self_attn.v_proj", M, H),
-        query_norm=layers("self_attn.q_norm", _same, _same),
-        key_norm=layers("self_attn.k_norm", _same, _same),
-        output=layers("self_attn.o_proj", lambda a: a.T.reshape(M, G, H, D), lambda a: a.reshape(-1, D).T),
-        mlp_norm=layers("post_attention_layernorm", _same, _same),
-        gate=layers("mlp.gate_proj", _transposed, _transposed),
-        up=layers("mlp.up_proj", _transposed, _transposed),
-        down=layers("mlp.down_proj", _transposed, _transposed),
+        attention_norm=layers("input_layernorm", "D", "D"),
+        query=layers("self_attn.q_proj", "DMGH", "MGH", "D"),
+        key=layers("self_attn.k_proj", "DMH", "MH", "D"),
+        value=layers("self_attn.v_proj", "DMH", "MH", "D"),
+        query_norm=layers("self_attn.q_norm", "H", "H"),
+        key_norm=layers("self_attn.k_norm", "H", "H"),
+        output=layers("self_attn.o_proj", "MGHD", "D", "MGH"),
+        mlp_norm=layers("post_attention_layernorm", "D", "D"),
+        gate=mlp("gate_proj", "DF", "F", "D"),
+        up=mlp("up_proj", "DF", "F", "D"),
+        down=mlp("down_proj", "FD", "D", "F"),
+        router=layers("mlp.gate", "DE", "E", "D") if E else None,
     )
     return Parameters(
-        embedding=single("model.embed_tokens.weight", _same, _same),
+        embedding=tensor("model.embed_tokens.weight", "VD", "V", "D"),
         blocks=blocks,
-        final_norm=single("model.norm.weight", _same, _same),
-        unembedding=None if arch.tie_embeddings else single("lm_head.weight", _transposed, _transposed),
+        final_norm=tensor("model.norm.weight", "D", "D"),
+        unembedding=None if arch.tie_embeddings else tensor("lm_head.weight", "DV", "V", "D"),
     )
 
 
-def layout_leaves(tree: Parameters[Any]) -> list[TensorMap]:
-    """The entries in the order of the parameter tree's leaves."""
-    return jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, TensorMap))
-
-
-def _same(array: np.ndarray) -> np.ndarray:
-    return array
-
-
-def _transposed(array: np.ndarray) -> np.ndarray:
-    return array.T
+def layout_leaves(arch: Architecture) -> list[TensorMap]:
+    """The entries of `hf_layout` in the order of the parameter tree's leaves."""
+    tree = hf_layout(arch)
+    leaves = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, TensorMap))
+    assert len(leaves) == len(jax.tree.leaves(parameter_specs(arch)))
+    return leaves

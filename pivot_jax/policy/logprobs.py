@@ -24,10 +24,17 @@ def branch_logprobs(
     params: Parameters[jax.Array], trunks: Int[Array, "N S"], branches: Branches, arch: Architecture, rules: Rules
 ) -> Float[Array, "N B T"]:
     """log π(token t | state, tokens before t) of every branch token; 0 at t = 0, which belongs to the state."""
-    hidden = forward(params, trunks, branches, arch, rules).branch
-    assert hidden is not None
-    logits = unembed(params, hidden[:, :, :-1], arch, rules)
-    return _shifted(chosen_logprobs(logits, branches.tokens[:, :, 1:]))
+    return branch_logprobs_and_experts(params, trunks, branches, arch, rules)[0]
+
+
+def branch_logprobs_and_experts(
+    params: Parameters[jax.Array], trunks: Int[Array, "N S"], branches: Branches, arch: Architecture, rules: Rules
+) -> tuple[Float[Array, "N B T"], Int[Array, "L N B T K"] | None]:
+    """As `branch_logprobs`, and the experts that each branch token was sent to (None in a dense policy)."""
+    hidden = forward(params, trunks, branches, arch, rules, keep_experts=bool(arch.experts))
+    assert hidden.branch is not None
+    logits = unembed(params, hidden.branch[:, :, :-1], arch, rules)
+    return _shifted(chosen_logprobs(logits, branches.tokens[:, :, 1:])), hidden.branch_experts
 
 
 def trunk_logprobs(

@@ -21,7 +21,8 @@ AnyMesh = jax.sharding.Mesh | AbstractMesh
 
 # logical axis → (mesh axes while stored, mesh axes while computed on). Parameters are stored sharded over fsdp and
 # gathered for the matmul; a norm's scale is small and stays whole, and the input embedding is not split by vocabulary
-# because a gather over a split table is a collective for each token.
+# because a gather over a split table is a collective for each token. `experts` are the experts that are computed;
+# `routed` those that the router scores, all of which every token must see. `rank` is the small side of an adapter.
 DEFAULT_RULES: dict[str, tuple[MeshAxes, MeshAxes]] = {
     "batch": (("data", "fsdp"), ("data", "fsdp")),
     "branch": ((), ()),
@@ -33,6 +34,10 @@ DEFAULT_RULES: dict[str, tuple[MeshAxes, MeshAxes]] = {
     "heads_per_kv": ((), ()),
     "head_dim": ((), ()),
     "mlp": (("tensor",), ("tensor",)),
+    "experts": (("expert",), ("expert",)),
+    "expert_mlp": (("tensor",), ("tensor",)),
+    "routed": ((), ()),
+    "rank": ((), ()),
     "vocab": (("tensor",), ("tensor",)),
     "vocab_in": ((), ()),
 }
@@ -74,6 +79,12 @@ class Rules:
         return PartitionSpec(*(None if not part else part[0] if len(part) == 1 else tuple(part) for part in parts))
 
 
+def mesh_axes(spec: PartitionSpec) -> MeshAxes:
+    """All mesh axes that a partition uses, in the order of its dimensions."""
+    parts = [() if part is None else (part,) if isinstance(part, str) else tuple(part) for part in spec]
+    return tuple(name for part in parts for name in part)
+
+
 def mesh_sizes(data: int, fsdp: int, expert: int, tensor: int, devices: int) -> tuple[int, int, int, int]:
     """Sizes of the four axes for this many devices; `data = -1` takes what is left. ValueError if they do not fit."""
     rest = fsdp * expert * tensor
@@ -99,9 +110,7 @@ def abstract_mesh(data: int, fsdp: int, expert: int, tensor: int) -> AbstractMes
 
 def batch_multiple(mesh: AnyMesh, rules: Rules) -> int:
     """What the number of trunks in a batch must be a multiple of on this mesh."""
-    part = rules.computed("batch")[0]
-    names = () if part is None else (part,) if isinstance(part, str) else part
-    return math.prod(mesh.shape[name] for name in names)
+    return math.prod(mesh.shape[name] for name in mesh_axes(rules.computed("batch")))
 
 
 def to_mesh(array, mesh: jax.sharding.Mesh, rules: Rules, *axes: str) -> jax.Array:

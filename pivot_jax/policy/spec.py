@@ -27,8 +27,27 @@ class ParamSpec:
 
 
 @struct.dataclass
+class Adapter(Generic[Leaf]):
+    """The low-rank addition to one linear, A · B; E leads both where the linear is one of an expert."""
+
+    a: Leaf  # [*in, R]
+    b: Leaf  # [R, *out]
+
+
+@struct.dataclass
+class Adapters(Generic[Leaf]):
+    """Low-rank additions to linears of a block, by the field of `Block` that they are added to, each times `scale`."""
+
+    pairs: dict[str, Adapter[Leaf]]
+    scale: float = struct.field(pytree_node=False)
+
+
+@struct.dataclass
 class Block(Generic[Leaf]):
-    """One decoder block; in `Parameters` every array has a leading axis of layers."""
+    """One decoder block; in `Parameters` every array has a leading axis of layers.
+
+    With experts, `gate`, `up` and `down` have another axis of experts before their own, and F is an expert's width.
+    """
 
     attention_norm: Leaf  # [D]
     query: Leaf  # [D, M, Q/M, H]
@@ -38,9 +57,11 @@ class Block(Generic[Leaf]):
     key_norm: Leaf  # [H]
     output: Leaf  # [M, Q/M, H, D]
     mlp_norm: Leaf  # [D]
-    gate: Leaf  # [D, F]
-    up: Leaf  # [D, F]
-    down: Leaf  # [F, D]
+    gate: Leaf  # [D, F], or [E, D, F]
+    up: Leaf  # [D, F], or [E, D, F]
+    down: Leaf  # [F, D], or [E, F, D]
+    router: Leaf | None = None  # [D, E]; None: a dense MLP
+    lora: Any = None  # Adapters[Leaf], or None: the weights as they are; Any, as Orbax maps None to a leaf of its own
 
 
 @struct.dataclass
@@ -54,14 +75,18 @@ class Parameters(Generic[Leaf]):
 
 
 def parameter_specs(arch: Architecture) -> Parameters[ParamSpec]:
-    """The description of every array of a Qwen3 dense policy."""
-    D, M, H, F, L = arch.embed, arch.kv_heads, arch.head_dim, arch.mlp, arch.layers
+    """The description of every array of a Qwen3 policy (adapters apart, see `lora.adapter_specs`)."""
+    D, M, H, L, E = arch.embed, arch.kv_heads, arch.head_dim, arch.layers, arch.experts
     G = arch.heads // arch.kv_heads
 
     def stacked(shape: tuple[int, ...], axes: tuple[str, ...], fan_in: int) -> ParamSpec:
         return ParamSpec((L, *shape), ("layers", *axes), fan_in)
 
+    def mlp(shape: tuple[int, ...], axes: tuple[str, ...], fan_in: int) -> ParamSpec:
+        return stacked((E, *shape), ("experts", *axes), fan_in) if E else stacked(shape, axes, fan_in)
+
     heads = ("kv_heads", "heads_per_kv", "head_dim")
+    F, inner = (arch.expert_mlp, "expert_mlp") if E else (arch.mlp, "mlp")
     blocks = Block(
         attention_norm=stacked((D,), ("norm",), 0),
         query=stacked((D, M, G, H), ("embed", *heads), D),
@@ -71,9 +96,10 @@ def parameter_specs(arch: Architecture) -> Parameters[ParamSpec]:
         key_norm=stacked((H,), ("norm",), 0),
         output=stacked((M, G, H, D), (*heads, "embed"), M * G * H),
         mlp_norm=stacked((D,), ("norm",), 0),
-        gate=stacked((D, F), ("embed", "mlp"), D),
-        up=stacked((D, F), ("embed", "mlp"), D),
-        down=stacked((F, D), ("mlp", "embed"), F),
+        gate=mlp((D, F), ("embed", inner), D),
+        up=mlp((D, F), ("embed", inner), D),
+        down=mlp((F, D), (inner, "embed"), F),
+        router=stacked((D, E), ("embed", "routed"), D) if E else None,
     )
     return Parameters(
         embedding=ParamSpec((arch.vocab_size, D), ("vocab_in", "embed"), D),
@@ -127,7 +153,7 @@ def count_parameters(arch: Architecture) -> int:
     return sum(math.prod(spec.shape) for spec in leaves)
 
 
-def count_matmul_parameters(arch: Architecture) -> int:
-    """Parameters that every token is multiplied with: all but the input embedding (the unembedding counts)."""
-    unembedding = arch.embed * arch.vocab_size if arch.tie_embeddings else 0
-    return count_parameters(arch) - arch.vocab_size * arch.embed + unembedding
+def count_active_parameters(arch: Architecture) -> int:
+    """Number of parameters that one token meets: of the experts, only those that it is sent to."""
+    idle = arch.experts - arch.experts_per_token if arch.experts else 0
+    return count_parameters(arch) - arch.layers * idle * 3 * arch.embed * arch.expert_mlp

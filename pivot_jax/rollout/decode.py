@@ -26,6 +26,7 @@ from pivot_jax.policy.decoder import (
     rms_norm,
     unembed,
 )
+from pivot_jax.policy.lora import merged
 from pivot_jax.policy.mesh import Rules
 from pivot_jax.policy.spec import Parameters
 from pivot_jax.rollout.sampling import sample_token, sampling_logits
@@ -83,6 +84,7 @@ def sample_branches(
     """
     N, B, F = points.forced.shape
     T = F + settings.max_new_tokens
+    params = merged(params)  # once, not for every token: adapters are small but the sum is as large as the weights
     trunk_cache = forward(params, points.trunks, None, arch, rules, keep_cache=True).trunk_cache
     assert trunk_cache is not None
     flat = rules.computed("batch", "branch", "seq")

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from pivot_jax.config import Architecture, SamplingSection
 from pivot_jax.policy.decoder import KeyValues, unembed
+from pivot_jax.policy.lora import merged
 from pivot_jax.policy.mesh import Rules
 from pivot_jax.policy.spec import Parameters
 from pivot_jax.rollout.decode import empty_cache, extend_branches
@@ -97,6 +98,7 @@ def sample_burst(
         arch, rules: the policy's architecture and the rule table (static).
     """
     N, F = points.fed.shape
+    params = merged(params)  # once a burst, not for every token
     start, first = points.cached[:, None], (F - points.fed_length)[:, None]
     keys = jax.vmap(lambda uid, draw: jax.random.fold_in(jax.random.fold_in(run_key, uid), draw))(
         points.uid, points.draw

@@ -114,7 +114,7 @@ def test_turns_and_shares(trajectories: list[Trajectory]) -> None:
         hard += sum(KINDS[kind].hard for kind in kinds)
     assert min(turns) >= 5 and max(turns) <= 12 and 6.5 <= statistics.mean(turns) <= 7.8
     assert 0.4 <= routine / sum(turns) <= 0.5
-    assert 0.10 <= hard / sum(turns) <= 0.15
+    assert 0.05 <= hard / sum(turns) <= 0.10  # hard_share is 0.15, and a hard task has more than one such turn
 
 
 def test_verification_is_fast() -> None:

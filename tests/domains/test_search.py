@@ -16,7 +16,7 @@ from pivot_jax.verify.execution import ExecutionVerifier
 
 INF = float("inf")
 STYLES = 3
-PLAIN = Knobs(hops=(3,), routine=0, waits=0, listed=0.0, hard_share=0.0, synonyms=0.0)
+PLAIN = Knobs(hops=(3,), routine=0, waits=0, listed=0.0, hard_share=0.0, synonyms=0.0, distractors=3)
 
 
 def after(env: Search, action: Action) -> float:

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pivot_jax.config import Architecture
 from pivot_jax.policy.decoder import Branches, forward, unembed
 from pivot_jax.policy.logprobs import branch_logprobs, trunk_logprobs
 from pivot_jax.policy.mesh import make_mesh, to_mesh
@@ -155,8 +154,3 @@ def test_an_impossible_layout_is_refused_before_anything_runs():
             restore_targets(DENSE, mesh, RULES),
             jax.ShapeDtypeStruct((8, 16), jnp.int32, sharding=None),
         )
-
-
-def test_architecture_checks():
-    with pytest.raises(ValueError, match="not a multiple of kv_heads"):
-        Architecture(heads=6, kv_heads=4)

@@ -12,6 +12,7 @@ from pivot_jax.policy.spec import initialise
 RULES = Rules.make()
 DENSE = Architecture(vocab_size=64, embed=32, layers=2, heads=8, kv_heads=4, head_dim=8, mlp=48)
 UNTIED = DENSE.model_copy(update={"tie_embeddings": False, "rope_theta": 1e6})
+MOE = DENSE.model_copy(update={"experts": 8, "experts_per_token": 2, "expert_mlp": 16})
 MESHES = [(8, 1, 1, 1), (2, 2, 1, 2), (1, 2, 1, 4), (1, 8, 1, 1)]
 
 
