@@ -5,17 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from pivot_jax.config_arms import ArmSection, merged
-from pivot_jax.config_verifier import (
-    JudgeOptions,
-    MultiHarnessOptions,
-    Options,
-    SweOptions,
-    TerminalOptions,
-    ToolCallOptions,
-)
+from pivot_jax.config_policy import Architecture, LoraSection
+from pivot_jax.config_section import Section
+from pivot_jax.config_training import E2eSection, LossSection, OptimizerSection, SftSection, TrainSection
+from pivot_jax.config_verifier import VerifierSection
 
 Stage = Literal["pretrain", "candidates", "profile", "select", "train", "evaluate", "curve", "report", "export"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -24,72 +20,6 @@ ALL_STYLES = (0, 1, 2, 3, 4, 5, 6)
 
 class ConfigError(ValueError):
     """A config that cannot be used; the message names the file or option, the dotted path and the reason."""
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RopeScaling(Section):
-    """How rotary frequencies are stretched beyond the context that the policy was pretrained with."""
-
-    kind: Literal["default", "linear", "yarn"] = "default"
-    factor: float = Field(default=1.0, ge=1)
-    """Times the pretrained context."""
-    original_positions: int = Field(default=32_768, ge=1)
-    """The pretrained context, in tokens (yarn)."""
-    beta_fast: float = Field(default=32.0, gt=0)
-    beta_slow: float = Field(default=1.0, gt=0)
-    """Pairs that turn more often than `beta_fast` in that context keep their frequency; fewer than `beta_slow`, all of
-    it is divided by `factor`; in between a ramp (yarn)."""
-    attention_factor: float = Field(default=0.0, ge=0)
-    """What rotated queries and keys are multiplied with (yarn; 0: 0.1 ln(factor) + 1)."""
-
-
-class Architecture(Section):
-    """Shape of a Qwen3 decoder, dense or with experts in every block (static: a change recompiles)."""
-
-    vocab_size: int = Field(default=512, ge=1)
-    embed: int = Field(default=128, ge=1)
-    layers: int = Field(default=4, ge=1)
-    heads: int = Field(default=4, ge=1)
-    kv_heads: int = Field(default=2, ge=1)
-    head_dim: int = Field(default=32, ge=2)
-    mlp: int = Field(default=384, ge=1)
-    """Width of a dense block's MLP; not used when there are experts."""
-    experts: int = Field(default=0, ge=0)
-    """Experts a block (0: a dense MLP)."""
-    experts_per_token: int = Field(default=0, ge=0)
-    expert_mlp: int = Field(default=0, ge=0)
-    """Width of one expert."""
-    norm_topk_prob: bool = True
-    """The weights of a token's chosen experts are made to sum to one."""
-    frozen_router: bool = False
-    """The router is not trained: which experts a token goes to changes only as its hidden state does."""
-    rope_theta: float = Field(default=10_000.0, gt=0)
-    rope_scaling: RopeScaling = RopeScaling()
-    max_positions: int = Field(default=32_768, ge=1)
-    """Longest sequence that the checkpoint's config.json declares; nothing is cut to it."""
-    norm_eps: float = Field(default=1e-6, gt=0)
-    tie_embeddings: bool = True
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Compute dtype; parameters are always stored in float32."""
-    remat: bool = False
-    """Recompute each block's activations in the backward pass."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Architecture:
-        if self.heads % self.kv_heads:
-            raise ValueError(f"heads={self.heads} is not a multiple of kv_heads={self.kv_heads}")
-        if self.head_dim % 2:
-            raise ValueError(f"head_dim={self.head_dim} must be even: rotary embedding turns pairs")
-        if self.experts and not 1 <= self.experts_per_token <= self.experts:
-            raise ValueError(f"experts_per_token={self.experts_per_token} must be between 1 and experts={self.experts}")
-        if self.experts and not self.expert_mlp:
-            raise ValueError(f"expert_mlp={self.expert_mlp} must be at least 1 with experts={self.experts}")
-        return self
 
 
 class RunSection(Section):
@@ -110,18 +40,6 @@ class PolicySection(Section):
     path: str = "base"
     dtype: Literal["float32", "bfloat16"] = "float32"
     remat: bool = False
-
-
-class LoraSection(Section):
-    """Train low-rank additions to some linears of each block, W + alpha / rank · A B, and leave the policy as it is."""
-
-    rank: int = Field(default=0, ge=0)
-    """Of the additions (0: train the whole policy)."""
-    alpha: float = Field(default=32.0, gt=0)
-    targets: tuple[Literal["query", "key", "value", "output", "gate", "up", "down"], ...] = Field(
-        default=("query", "key", "value", "output", "gate", "up", "down"), min_length=1
-    )
-    """The linears; where a block has experts, `gate`, `up` and `down` are each expert's own."""
 
 
 class MeshSection(Section):
@@ -177,45 +95,6 @@ class SamplingSection(Section):
     max_new_tokens: int = Field(default=24, ge=1)
 
 
-class VerifierSection(Section):
-    """The functional verifier of the domain; `tool_name` and `exact` are scored and stored beside it.
-
-    Options at their defaults are left out of a dump: a run that was pinned before an option existed can be opened.
-    """
-
-    name: Literal[
-        "execution", "tool_call", "tool_name", "exact", "swe", "terminal", "multi_harness", "judge"
-    ] = "execution"  # fmt: skip
-    string_threshold: float = Field(default=0.1, ge=0, le=1)
-    """Least word overlap of two strings (tool_call)."""
-    count_calls: bool = True
-    """Surplus tool calls cost the reward (off: the released reference behaviour)."""
-    tool_call: ToolCallOptions = ToolCallOptions()
-    swe: SweOptions = SweOptions()
-    terminal: TerminalOptions = TerminalOptions()
-    multi_harness: MultiHarnessOptions = MultiHarnessOptions()
-    judge: JudgeOptions = JudgeOptions()
-
-    @property
-    def asks_judge(self) -> bool:
-        """Whether the verifier may ask a language model."""
-        return self.name == "judge" or (self.name == "terminal" and self.terminal.judge)
-
-    @model_serializer(mode="wrap")
-    def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = handler(self)
-        unset = {name for name, options in self if isinstance(options, Options) and options == type(options)()}
-        return {name: value for name, value in values.items() if name not in unset}
-
-    @model_validator(mode="after")
-    def _check(self) -> VerifierSection:
-        if self.tool_call.allow_superset and self.count_calls:
-            raise ValueError("tool_call.allow_superset accepts surplus calls, count_calls refuses them; unset one")
-        if self.asks_judge and not (self.judge.base_url and self.judge.model):
-            raise ValueError("the judge needs judge.base_url and judge.model")
-        return self
-
-
 class ProfileSection(Section):
     """Sampling the frozen policy at every candidate (Eq. 4)."""
 
@@ -258,117 +137,6 @@ class SelectSection(Section):
     """Share of the pivots that `signal` keeps."""
     signal_group: int = Field(default=16, ge=2)
     """Group size that the signal is expected of: usually train.group_size."""
-
-
-class LossSection(Section):
-    """The group-relative objective (Eq. 7) and its relatives; `configs/preset/` names common combinations."""
-
-    advantage: Literal["standardised", "centred", "leave_one_out", "leave_one_out_std", "none"] = "standardised"
-    std_eps: float = Field(default=1e-6, gt=0)
-    surrogate: Literal["clip", "gspo", "cispo"] = "clip"
-    """One clipped ratio a token, one an action (GSPO), or a clipped weight that never silences a token (CISPO)."""
-    clip_low: float = Field(default=0.2, gt=0, le=1)
-    """How far below 1 a ratio may fall (1: as far as it likes)."""
-    clip_high: float = Field(default=0.2, gt=0)
-    dual_clip: float = Field(default=0.0, ge=0)
-    """Largest ratio of a token with negative advantage, above 1 + clip_high (0: unbounded)."""
-    kl_coef: float = Field(default=0.03, ge=0)
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    kl_weighted: bool = False
-    """Weight the estimate by the importance ratio, which makes the gradient of k1 and k3 that of the divergence."""
-    aggregation: Literal["token", "sequence", "constant"] = "sequence"
-    constant_length: int = Field(default=24, ge=1)
-    """Tokens that `constant` divides an action's sum by: usually sampling.max_new_tokens."""
-    importance: Literal["truncated", "masked"] = "truncated"
-    """Weights between sampler and trainer: held at importance_cap, or 0 outside [importance_floor, importance_cap]."""
-    importance_level: Literal["token", "sequence"] = "token"
-    importance_floor: float = Field(default=0.0, ge=0)
-    importance_cap: float = Field(default=0.0, ge=0)
-    """Largest weight between sampler and trainer (0: no correction)."""
-    drop_cut_off: bool = False
-    """Actions that met the length limit are not trained on; they still count in their group's mean."""
-    message_share: float = Field(default=1.0, ge=0, le=1)
-    """Largest share of a batch's pivots at which the expert sends a message; those of least spread go first."""
-    surplus_penalty: float = Field(default=0.0, ge=0)
-    """What each tool call beyond the expert's takes from a reward, as a share of it."""
-
-    @model_validator(mode="after")
-    def _check(self) -> LossSection:
-        if self.dual_clip and self.surrogate != "clip":
-            raise ValueError(
-                f"dual_clip={self.dual_clip} belongs to surrogate='clip', not {self.surrogate!r}; set it to 0"
-            )
-        if self.dual_clip and self.dual_clip <= 1 + self.clip_high:
-            raise ValueError(f"dual_clip={self.dual_clip} must be above 1 + clip_high = {1 + self.clip_high}")
-        if self.surrogate == "gspo" and self.aggregation == "token":
-            raise ValueError("surrogate='gspo' clips whole actions; use aggregation='sequence' or 'constant'")
-        if self.kl_weighted and self.kl_estimator == "k2":
-            raise ValueError("kl_weighted: the gradient of k2 is right without a weight; use k1 or k3, or unset it")
-        if self.importance_cap and self.importance_floor >= self.importance_cap:
-            raise ValueError(
-                f"importance_floor={self.importance_floor} must be below importance_cap={self.importance_cap}"
-            )
-        if self.importance_floor and (self.importance == "truncated" or not self.importance_cap):
-            raise ValueError("importance_floor needs importance='masked' and an importance_cap")
-        return self
-
-
-class OptimizerSection(Section):
-    """AdamW with a linear warm-up."""
-
-    learning_rate: float = Field(default=2e-4, gt=0)
-    warmup_steps: int = Field(default=5, ge=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    b1: float = Field(default=0.9, ge=0, lt=1)
-    b2: float = Field(default=0.95, ge=0, lt=1)
-    decay_steps: int = Field(default=0, ge=0)
-    """Steps over which the rate falls linearly to zero (0: it stays)."""
-
-
-class TrainSection(Section):
-    """GRPO on pivots."""
-
-    steps: int = Field(default=60, ge=1)
-    pivots_per_step: int = Field(default=16, ge=1)
-    group_size: int = Field(default=8, ge=2)
-    """G, actions a pivot."""
-    reward: Literal["functional", "exact", "tool_name"] = "functional"
-    reprofile_below: float = Field(default=0.0, ge=0, le=1)
-    """Choose new pivots with the current policy when the share of mixed groups since the last checkpoint is below this
-    (0: never)."""
-    reprofile_samples: int = Field(default=4, ge=2)
-    """Actions a candidate when re-profiling."""
-    reprofile_candidates: int = Field(default=256, ge=1)
-    """Candidates that are re-profiled, drawn at random from all of the arm's."""
-    optimizer: OptimizerSection = OptimizerSection()
-    checkpoint_every: int = Field(default=20, ge=1)
-
-
-class SftSection(Section):
-    """Supervised fine-tuning on the same trajectories: all turns, or the pivots alone."""
-
-    turns: Literal["all", "pivots"] = "all"
-    steps: int = Field(default=100, ge=1)
-    trajectories_per_step: int = Field(default=16, ge=1)
-    optimizer: OptimizerSection = OptimizerSection()
-    checkpoint_every: int = Field(default=50, ge=1)
-
-
-class E2eSection(Section):
-    """End-to-end RL: whole episodes, one outcome reward for all of their turns."""
-
-    steps: int = Field(default=30, ge=1)
-    tasks_per_step: int = Field(default=8, ge=1)
-    group_size: int = Field(default=8, ge=2)
-    """Episodes a task."""
-    max_turns: int = Field(default=14, ge=1)
-    tasks: int = Field(default=0, ge=0)
-    """Distinct training tasks a domain (0: those of the demonstrations)."""
-    batch: int = Field(default=64, ge=1)
-    """Episodes decoded together."""
-    optimizer: OptimizerSection = OptimizerSection()
-    checkpoint_every: int = Field(default=10, ge=1)
 
 
 class EvaluateSection(Section):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pivot_jax.config_section import Section
 
 Method = Literal["sft", "pivot_rl", "e2e_rl"]
 TABLES_OF: Mapping[Method, tuple[str, ...]] = {
@@ -16,10 +18,8 @@ TABLES_OF: Mapping[Method, tuple[str, ...]] = {
 """The sections that each method reads, which its arms may have of their own."""
 
 
-class ArmSection(BaseModel):
+class ArmSection(Section):
     """One arm of the comparison: a method, and tables that are merged over the config's sections for this arm alone."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Method
     select: dict[str, Any] = Field(default_factory=dict)

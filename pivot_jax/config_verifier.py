@@ -1,16 +1,16 @@
-"""Options of the verifiers, as a config names them: the fields of each are those of the verifier's own rules."""
+"""The section of the functional verifier, with a table of options for each; the verifiers' own rules extend these."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from pivot_jax.config_section import Section
 
 
-class Options(BaseModel):
-    """Base of every table of options: frozen, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Options(Section):
+    """Base of every table of options."""
 
     @property
     def rules(self) -> dict[str, Any]:
@@ -24,23 +24,32 @@ class ToolCallOptions(Options):
     parallel_rewarding: bool = False
     """Reward batches by `reward_mode`; off, every expected call must be matched."""
     allow_subset: bool = False
+    """With parallel rewarding, accept fewer calls than expected."""
     allow_superset: bool = False
-    """Accept fewer or more calls than expected (needs count_calls = false)."""
+    """With parallel rewarding, accept more calls than expected (needs count_calls = false)."""
     reward_mode: Literal["binary_strict", "fractional", "f1"] = "binary_strict"
+    """Of the calls that the count of both sides leaves to be matched: all of them, their share, or
+    2 matched / (expected + actual)."""
 
 
 class SweOptions(Options):
     """`swe`: the tool, its target, and the similarity of the arguments. The paper's reward: both switches off."""
 
     reward_mode: Literal["binary", "continuous"] = "binary"
+    """`binary`: 1 from `full_credit` on, else 0. `continuous`: rises from 0.5 at `partial_credit` to 1 at
+    `full_credit`; edits lose `length_penalty`."""
     target: bool = True
+    """Check level 1, the target."""
     similarity: bool = True
+    """Check level 2, the arguments."""
     partial_credit: float = Field(default=0.4, ge=0, le=1)
     full_credit: float = Field(default=0.8, gt=0, le=1)
     length_penalty: float = Field(default=0.1, ge=0, le=1)
     """Largest share of the reward that the length of an edit costs (continuous; 0: none)."""
     released_faults: bool = False
-    """Keep what is a fault in the released verifier; docs/verifiers.md lists it."""
+    """Keep what is a fault in the released verifier. A label that is no single call scores 0 (it cannot be judged);
+    arguments that do not parse count as empty (a label's cannot be judged, a sampled call's score 0); a shell call
+    without a command matches any; a view of one line, or to the end of the file, does not match itself."""
 
     @model_validator(mode="after")
     def _check(self) -> SweOptions:
@@ -49,14 +58,21 @@ class SweOptions(Options):
         return self
 
 
-class TerminalOptions(Options):
-    """`terminal`: answers in one of the two JSON formats of Terminus."""
+class TerminalComparison(Options):
+    """How answers in one of the two JSON formats of Terminus are compared."""
 
     harness: Literal["label", "terminus_1", "terminus_2"] = "label"
     """Schema of the answers (label: the one that the expert's answer has)."""
     string_similarity: bool = True
+    """Compare keystrokes; off, the judge decides alone, or with no judge every answer that passes the checks is
+    accepted."""
     threshold: float = Field(default=0.9, ge=0, le=1)
-    """Least similarity of the keystrokes."""
+    """Least similarity of the keystrokes (released: 0.9 or 0.95)."""
+
+
+class TerminalOptions(TerminalComparison):
+    """`terminal`: the comparison, and what may follow it."""
+
     judge: bool = False
     """Ask the judge where the keystrokes are not similar enough."""
 
@@ -91,3 +107,42 @@ class JudgeOptions(Options):
     state_characters: int = Field(default=12_000, ge=0)
     concurrency: int = Field(default=8, ge=1)
     """Candidates that `pivot-jax verify --rescore` judges at a time."""
+
+
+class VerifierSection(Section):
+    """The functional verifier of the domain; `tool_name` and `exact` are scored and stored beside it.
+
+    Options at their defaults are left out of a dump: a run that was pinned before an option existed can be opened.
+    """
+
+    name: Literal[
+        "execution", "tool_call", "tool_name", "exact", "swe", "terminal", "multi_harness", "judge"
+    ] = "execution"  # fmt: skip
+    string_threshold: float = Field(default=0.1, ge=0, le=1)
+    """Least word overlap of two strings (tool_call)."""
+    count_calls: bool = True
+    """Surplus tool calls cost the reward (off: the released reference behaviour)."""
+    tool_call: ToolCallOptions = ToolCallOptions()
+    swe: SweOptions = SweOptions()
+    terminal: TerminalOptions = TerminalOptions()
+    multi_harness: MultiHarnessOptions = MultiHarnessOptions()
+    judge: JudgeOptions = JudgeOptions()
+
+    @property
+    def asks_judge(self) -> bool:
+        """Whether the verifier may ask a language model."""
+        return self.name == "judge" or (self.name == "terminal" and self.terminal.judge)
+
+    @model_serializer(mode="wrap")
+    def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        unset = {name for name, options in self if isinstance(options, Options) and options == type(options)()}
+        return {name: value for name, value in values.items() if name not in unset}
+
+    @model_validator(mode="after")
+    def _check(self) -> VerifierSection:
+        if self.tool_call.allow_superset and self.count_calls:
+            raise ValueError("tool_call.allow_superset accepts surplus calls, count_calls refuses them; unset one")
+        if self.asks_judge and not (self.judge.base_url and self.judge.model):
+            raise ValueError("the judge needs judge.base_url and judge.model")
+        return self

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from pivot_jax.config import DataSection
 from pivot_jax.data.chat_jsonl import read_trajectories, write_trajectories
 from pivot_jax.data.rendered import Rendered
 from pivot_jax.data.rendering import render
 from pivot_jax.data.trunks import Trunk, sharing, trunks
 from pivot_jax.data.turns import candidates, split_by_task
-from pivot_jax.domains.environment import demonstrate
+from pivot_jax.domains.environment import Reset, demonstrate
 from pivot_jax.pipeline.artifacts import write_json
 from pivot_jax.pipeline.ledger import Ledger
 from pivot_jax.pipeline.recorded import recorded, rejected_rows
@@ -39,7 +40,8 @@ def make_candidates(run: Run, console: Console) -> None:
     """Read or demonstrate the trajectories, split them by task, render them, and write what was found."""
     began = time.monotonic()
     section = run.config.data
-    training, held_out = split_by_task(source(run), section.held_out, run.config.run.seed)
+    found = recorded(section, run.dir) if section.path else demonstrated(section, run.domains)
+    training, held_out = split_by_task(found, section.held_out, run.config.run.seed)
     write_trajectories(run.dir / TRAIN, training)
     write_trajectories(run.dir / HELD_OUT, held_out)
     prepared = [prepare(run, trajectory) for trajectory in training]
@@ -54,16 +56,12 @@ def make_candidates(run: Run, console: Console) -> None:
     complete(run, "candidates", counts, Ledger(), began)
 
 
-def source(run: Run) -> Iterator[Trajectory]:
-    """The recorded trajectories, or demonstrated episodes: `tasks` seeds a domain, the styles in turn."""
-    section = run.config.data
-    if section.path:
-        yield from recorded(section, run.dir)
-        return
+def demonstrated(section: DataSection, domains: Mapping[str, Reset]) -> Iterator[Trajectory]:
+    """Demonstrated episodes: `tasks` seeds a domain, the styles in turn."""
     for domain in section.domains:
         for seed in range(section.first_seed, section.first_seed + section.tasks):
             style = section.styles[seed % len(section.styles)]
-            yield demonstrate(run.domains[domain], domain, seed, style=style, max_turns=section.max_turns)
+            yield demonstrate(domains[domain], domain, seed, style=style, max_turns=section.max_turns)
 
 
 def load_prepared(run: Run) -> list[Prepared]:

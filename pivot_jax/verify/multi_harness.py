@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import Field
-
-from pivot_jax.records import Action, Candidate, Record, ToolCall, Verdict
+from pivot_jax.config_verifier import MultiHarnessOptions
+from pivot_jax.records import Action, Candidate, ToolCall, Verdict
 from pivot_jax.verify.arguments import sampled_arguments
 from pivot_jax.verify.schemas import schema_fault
 from pivot_jax.verify.similarity import text_similarity
@@ -23,11 +22,7 @@ HarnessName = Literal["codex", "agent006"]
 Arguments = Mapping[str, Any]
 
 
-class MultiHarnessRules(Record):
-    """harness: whose rulebook applies. threshold: least similarity of the texts that it compares, 0 to 1."""
-
-    harness: HarnessName = "codex"
-    threshold: float = Field(default=0.9, ge=0, le=1)
+MultiHarnessRules = MultiHarnessOptions
 
 
 @dataclass(frozen=True)

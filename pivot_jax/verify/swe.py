@@ -7,44 +7,22 @@ the arguments are (level 2). The paper's own reward is level 0 alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
-from pydantic import Field, model_validator
-
-from pivot_jax.records import Action, Candidate, Record, ToolCall, Verdict
-from pivot_jax.verify.arguments import sampled_arguments
+from pivot_jax.config_verifier import SweOptions
+from pivot_jax.records import Action, Candidate, ToolCall, Verdict
+from pivot_jax.verify.arguments import expert_arguments, sampled_arguments
 from pivot_jax.verify.swe_calls import Arguments, kind_of
 from pivot_jax.verify.swe_levels import argument_similarity, length_penalty, same_target, same_tool
 from pivot_jax.verify.verifier import Unjudgeable
 
 
-class SweRules(Record):
+class SweRules(SweOptions):
     """What is compared, and how similarity becomes a reward.
 
-    reward_mode: "binary": 1 from `full_credit` on, else 0. "continuous": rises from 0.5 at `partial_credit` to 1 at
-        `full_credit`; edits lose `length_penalty`.
-    target, similarity: whether levels 1 and 2 are checked.
-    length_penalty: largest share of the reward that the length of an edit costs in the continuous mode; 0 is off.
     count_calls: a second sampled call costs the reward.
-    released_faults: keep what is a fault in the released verifier. A label that is no single call scores 0 (it cannot
-        be judged); arguments that do not parse count as empty (a label's cannot be judged, a sampled call's score 0); a
-        shell call without a command matches any; a view of one line, or to the end of the file, does not match itself.
     """
 
-    reward_mode: Literal["binary", "continuous"] = "binary"
-    target: bool = True
-    similarity: bool = True
-    partial_credit: float = Field(default=0.4, ge=0, le=1)
-    full_credit: float = Field(default=0.8, gt=0, le=1)
-    length_penalty: float = Field(default=0.1, ge=0, le=1)
     count_calls: bool = True
-    released_faults: bool = False
-
-    @model_validator(mode="after")
-    def _credit_rises(self) -> SweRules:
-        if self.partial_credit >= self.full_credit:
-            raise ValueError(f"partial_credit={self.partial_credit} must be below full_credit={self.full_credit}")
-        return self
 
 
 SWE_REFERENCE = SweRules(count_calls=False, released_faults=True)
@@ -91,12 +69,9 @@ class SweMatch:
 
     def _label_arguments(self, candidate: Candidate) -> Arguments:
         """The label's arguments; none are needed where only tools are compared."""
-        call = candidate.expert.tool_calls[0]
-        arguments = sampled_arguments(call)
-        if arguments is None:
-            if not self.rules.released_faults and (self.rules.target or self.rules.similarity):
-                raise Unjudgeable(f"label of {candidate.id}: the arguments of {call.name!r} are not a JSON object")
-            return {}
+        if self.rules.released_faults or not (self.rules.target or self.rules.similarity):
+            return sampled_arguments(candidate.expert.tool_calls[0]) or {}
+        [arguments] = expert_arguments(candidate)
         return arguments
 
     def _compare(self, label: ToolCall, expected: Arguments, call: ToolCall, actual: Arguments) -> Verdict:

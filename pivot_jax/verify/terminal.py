@@ -7,28 +7,14 @@ similar enough to the expert's; where they are not, a judge may be asked.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
-from pydantic import Field
-
-from pivot_jax.records import Action, Candidate, Record, Verdict
+from pivot_jax.config_verifier import TerminalComparison
+from pivot_jax.records import Action, Candidate, Verdict
 from pivot_jax.verify.similarity import text_similarity
 from pivot_jax.verify.terminal_answers import AnswerFault, Harness, TerminalAnswer, answer_json, harness_of, read_answer
 from pivot_jax.verify.verifier import Unjudgeable, Verifier
 
-
-class TerminalRules(Record):
-    """How answers are compared.
-
-    harness: the schema of the answers; "label" takes the one that the expert's answer has.
-    string_similarity: compare keystrokes; off, the judge decides alone, or with no judge every answer that passes the
-        checks is accepted.
-    threshold: least similarity of the keystrokes, 0 to 1 (released: 0.9 or 0.95).
-    """
-
-    harness: Harness | Literal["label"] = "label"
-    string_similarity: bool = True
-    threshold: float = Field(default=0.9, ge=0, le=1)
+TerminalRules = TerminalComparison
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, model_validator
 
-from pivot_jax.records import Action, Candidate, Record, Verdict
+from pivot_jax.config_verifier import ToolCallOptions
+from pivot_jax.records import Action, Candidate, Verdict
 from pivot_jax.verify.arguments import expert_arguments, sampled_arguments
 from pivot_jax.verify.matching import maximum_matching
 from pivot_jax.verify.tool_name import tool_names
@@ -20,22 +21,14 @@ from pivot_jax.verify.tool_name import tool_names
 FLOAT_TOLERANCE = 1e-6
 
 
-class ToolCallRules(Record):
+class ToolCallRules(ToolCallOptions):
     """How calls are compared and rewarded.
 
     string_threshold: least word overlap of two strings of two or more words, 0 to 0.5 (equal strings overlap by 0.5).
-    parallel_rewarding: reward batches by `reward_mode`; off, all expected calls must be matched.
-    allow_subset, allow_superset: with parallel rewarding, accept fewer or more calls than expected.
-    reward_mode: of `required` calls, those that the count of both sides leaves to be matched: all of them
-        ("binary_strict"), their share ("fractional"), or 2 matched / (expected + actual) ("f1").
     count_calls: a surplus call costs the reward.
     """
 
     string_threshold: float = Field(default=0.1, ge=0.0)
-    parallel_rewarding: bool = False
-    allow_subset: bool = False
-    allow_superset: bool = False
-    reward_mode: Literal["binary_strict", "fractional", "f1"] = "binary_strict"
     count_calls: bool = True
 
     @model_validator(mode="after")

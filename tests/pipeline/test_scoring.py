@@ -6,7 +6,7 @@ from pivot_jax.config import DataSection, VerifierSection
 from pivot_jax.config_verifier import JudgeOptions, MultiHarnessOptions, SweOptions, TerminalOptions, ToolCallOptions
 from pivot_jax.data.turns import candidates
 from pivot_jax.domains.registry import DOMAINS, domains
-from pivot_jax.pipeline.candidates import source
+from pivot_jax.pipeline.candidates import demonstrated
 from pivot_jax.pipeline.profile_store import ERROR, JUDGED
 from pivot_jax.pipeline.scoring import score, verifiers
 from pivot_jax.verify.judge_endpoint import Endpoint
@@ -20,7 +20,7 @@ from pivot_jax.verify.tool_call import ToolCallRules
 def test_the_expert_action_is_accepted_with_the_runs_knobs_and_unjudged_with_others():
     section = DataSection(domains=("terminal",), tasks=3, knobs={"terminal": {"sub_goals": [3, 3], "distractors": 0}})
     known = domains(section.knobs)
-    turns = [turn for trajectory in source(section, known) for turn in candidates(trajectory)]
+    turns = [turn for trajectory in demonstrated(section, known) for turn in candidates(trajectory)]
     assert len(turns) > 6
     right, wrong = verifiers(VerifierSection(), known), verifiers(VerifierSection(), DOMAINS)
     for turn in turns:

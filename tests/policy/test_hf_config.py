@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from pivot_jax.config import Architecture, RopeScaling
+from pivot_jax.config_policy import Architecture, RopeScaling
 from pivot_jax.policy.decoder import forward, unembed
 from pivot_jax.policy.hf_config import hf_config, read_architecture
 from pivot_jax.policy.mesh import abstract_mesh

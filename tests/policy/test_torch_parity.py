@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from pivot_jax.config import Architecture, RopeScaling
+from pivot_jax.config_policy import Architecture, RopeScaling
 from pivot_jax.policy.decoder import forward, unembed
 from pivot_jax.policy.hf_config import hf_config, read_architecture
 from pivot_jax.policy.mesh import make_mesh, to_mesh
