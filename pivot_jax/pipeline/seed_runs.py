@@ -104,17 +104,10 @@ def is_finished(run: SeedRun) -> bool:
     if not (run.dir / "config.json").exists():
         return False
     config = run.config
-    made_with = validate(read_json(run.dir / "config.json"), str(run.dir / "config.json"))
-    if _pinned(made_with) != _pinned(config):
-        pin_config(run.dir, config)
+    pin_config(run.dir, config)
     manifest = read_manifest(run.dir)
     stages = [stage for stage in config.run.stages if stage not in ("report", "export")]
     return all(is_recorded(manifest, config, stage) for stage in stages)
-
-
-def _pinned(config: Config) -> dict[str, Any]:
-    """What must agree; settings that are newer than the run count at their defaults."""
-    return config.model_dump(exclude={"run": {"stages", "arms"}, "export": True})
 
 
 def finish(runs: Sequence[SeedRun]) -> list[SeedRun]:

@@ -29,8 +29,18 @@ def appearing(file: Path) -> Iterator[BinaryIO]:
             raw.flush()
             os.fsync(raw.fileno())
         os.replace(partial, file)
+        _sync_folder(file.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    # the rename itself is only durable once the folder that holds the name is on disk
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def json_line(row: Any) -> bytes:

@@ -16,10 +16,14 @@ def read_row(value: object, label: str, options: ReadOptions) -> Trajectory:
     try:
         return trajectory_of_row(row)
     except FieldError as error:
-        if error.field in ("id", "task_id") and error.reason == "Field required":
-            hint = "Field required; --make-ids names rows by file and line"
-            raise FieldError(error.field, hint) from error
-        raise
+        raise hinted(error) from error
+
+
+def hinted(fault: FieldError) -> FieldError:
+    """The fault, with the way out where an id is missing."""
+    if fault.field in ("id", "task_id") and fault.reason == "Field required":
+        return FieldError(fault.field, "Field required; --make-ids names rows by file and line")
+    return fault
 
 
 def completed(row: dict[str, Any], label: str, options: ReadOptions) -> dict[str, Any]:

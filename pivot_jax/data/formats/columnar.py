@@ -10,14 +10,13 @@ Written: Parquet with the columns of COLUMN_NAMES; tools and metadata as JSON te
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pivot_jax.data.failure import FieldError, FileError
-from pivot_jax.data.formats.atomic import partial_of
+from pivot_jax.data.formats.atomic import appearing
 from pivot_jax.data.formats.extras import optional
 from pivot_jax.data.formats.rows import decode
 
@@ -127,23 +126,15 @@ def write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     arrow = optional("pyarrow", EXTRA, path)
     parquet = optional("pyarrow.parquet", EXTRA, path)
     schema = _schema(arrow)
-    partial = partial_of(path)
-    try:
-        with partial.open("wb") as raw:
-            with parquet.ParquetWriter(raw, schema, compression="zstd") as writer:
-                batch: list[dict[str, Any]] = []
-                for row in rows:
-                    batch.append(row)
-                    if len(batch) == BATCH_ROWS:
-                        writer.write_batch(arrow.RecordBatch.from_pylist(batch, schema=schema))
-                        batch = []
-                if batch:
-                    writer.write_batch(arrow.RecordBatch.from_pylist(batch, schema=schema))
-            raw.flush()
-            os.fsync(raw.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with appearing(path) as raw, parquet.ParquetWriter(raw, schema, compression="zstd") as writer:
+        batch: list[dict[str, Any]] = []
+        for row in rows:
+            batch.append(row)
+            if len(batch) == BATCH_ROWS:
+                writer.write_batch(arrow.RecordBatch.from_pylist(batch, schema=schema))
+                batch = []
+        if batch:
+            writer.write_batch(arrow.RecordBatch.from_pylist(batch, schema=schema))
 
 
 def columns_of(row: dict[str, Any]) -> dict[str, Any]:

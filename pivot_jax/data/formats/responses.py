@@ -71,10 +71,7 @@ def read_row(value: object, label: str, options: ReadOptions) -> Trajectory:
     try:
         row = _Row.model_validate(completed)
     except ValidationError as error:
-        fault = FieldError.of_validation(error)
-        missing = fault.field in ("id", "task_id") and fault.reason == "Field required"
-        hint = "; --make-ids names rows by file and line" if missing else ""
-        raise FieldError(fault.field, fault.reason + hint) from error
+        raise chat.hinted(FieldError.of_validation(error)) from error
     messages = _said(row)
     extra = dict(row.model_extra or {})
     if row.responses_create_params is not None:
