@@ -82,13 +82,14 @@ def measure(directory: Path, kind: str, layers: int, devices: int) -> dict[str, 
     """Read and write once, in this process."""
     import jax
 
+    from pivot_jax.config import MeshSection
     from pivot_jax.policy.mesh import Rules, make_mesh
     from pivot_jax.policy.weights import read_architecture, read_weights, write_weights
 
     jax.config.update("jax_num_cpu_devices", devices)
     arch, rules = read_architecture(directory), Rules.make()
     assert arch == architecture(kind, layers)
-    mesh = make_mesh(1, 2, 2, 2) if devices == 8 else make_mesh()
+    mesh = make_mesh(MeshSection(data=1, fsdp=2, expert=2, tensor=2)) if devices == 8 else make_mesh()
     jax.block_until_ready(jax.numpy.zeros(8))
     with Peak() as reading:
         params = jax.block_until_ready(read_weights(directory, arch, mesh, rules))

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from pivot_jax.config_arms import ArmSection, merged
+from pivot_jax.config_mesh import MeshSection
 from pivot_jax.config_policy import Architecture, LoraSection
 from pivot_jax.config_section import Section
 from pivot_jax.config_training import E2eSection, LossSection, OptimizerSection, SftSection, TrainSection
@@ -40,17 +41,6 @@ class PolicySection(Section):
     path: str = "base"
     dtype: Literal["float32", "bfloat16"] = "float32"
     remat: bool = False
-
-
-class MeshSection(Section):
-    """Sizes of the mesh axes (`data = -1`: the devices that are left) and overrides of the rule table."""
-
-    data: int = -1
-    fsdp: int = Field(default=1, ge=1)
-    expert: int = Field(default=1, ge=1)
-    tensor: int = Field(default=1, ge=1)
-    rules: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = Field(default_factory=dict)
-    """logical axis → [mesh axes stored on, mesh axes computed on]."""
 
 
 class DataSection(Section):

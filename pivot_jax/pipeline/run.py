@@ -117,9 +117,8 @@ def check_vocabulary(run: Run, stage: str) -> None:
 
 def open_mesh(config: Config) -> tuple[jax.sharding.Mesh, Rules]:
     """The mesh over all devices and the rule table; ConfigError if they do not fit."""
-    section = config.mesh
     try:
-        return make_mesh(section.data, section.fsdp, section.expert, section.tensor), Rules.make(section.rules)
+        return make_mesh(config.mesh), Rules.make(config.mesh.rules)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -1,7 +1,7 @@
 """The device mesh and the one table between the model's logical axes and the mesh's axes.
 
-Every mesh has the four axes `data, fsdp, expert, tensor` (size 1 allowed), all explicit: an array's sharding is part
-of its type and a layout that does not fit is refused when the step is traced. The model speaks logical axes only.
+Every mesh has the axes `data, fsdp, expert, context, tensor` (size 1 allowed), all explicit: an array's sharding is
+part of its type and a layout that does not fit is refused when the step is traced. The model speaks logical axes only.
 """
 
 from __future__ import annotations
@@ -9,15 +9,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
-MESH_AXES = ("data", "fsdp", "expert", "tensor")
+from pivot_jax.config import MeshSection
+from pivot_jax.config_mesh import MESH_AXES
 
 MeshAxes = tuple[str, ...]
 AnyMesh = jax.sharding.Mesh | AbstractMesh
+
+ALL_DATA = MeshSection()
 
 # logical axis → (mesh axes while stored, mesh axes while computed on). Parameters are stored sharded over fsdp and
 # gathered for the matmul; a norm's scale is small and stays whole, and the input embedding is not split by vocabulary
@@ -85,27 +90,37 @@ def mesh_axes(spec: PartitionSpec) -> MeshAxes:
     return tuple(name for part in parts for name in part)
 
 
-def mesh_sizes(data: int, fsdp: int, expert: int, tensor: int, devices: int) -> tuple[int, int, int, int]:
-    """Sizes of the four axes for this many devices; `data = -1` takes what is left. ValueError if they do not fit."""
-    rest = fsdp * expert * tensor
-    if data == -1:
-        if devices % rest:
-            raise ValueError(f"mesh: fsdp*expert*tensor={rest} does not divide {devices} devices")
-        data = devices // rest
-    if data * rest != devices:
-        raise ValueError(f"mesh: data*fsdp*expert*tensor={data * rest}, but there are {devices} devices")
-    return data, fsdp, expert, tensor
+def make_mesh(section: MeshSection = ALL_DATA, devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
+    """A mesh over all devices (or those given), every axis explicit.
+
+    With `slices`, `data` runs over the slices first, so that only the batch is split over the slow network. A slice is
+    what a TPU says its slice is; elsewhere it is the next devices / slices of the devices in their order, which is by
+    process.
+
+    Raises:
+        ValueError: sizes that do not fit the devices, or a number of slices that is not theirs.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes, axis_types = section.sizes(len(devices)), (AxisType.Explicit,) * len(MESH_AXES)
+    is_tpu = devices[0].platform == "tpu"
+    slices = len({device.slice_index for device in devices}) if is_tpu else section.slices
+    if slices != section.slices:
+        raise ValueError(
+            f"mesh.slices: {section.slices}, but the devices form {slices} slice(s); set mesh.slices = {slices}"
+        )
+    if slices == 1:
+        return jax.make_mesh(sizes, MESH_AXES, axis_types=axis_types, devices=devices)
+    if is_tpu:
+        within, across = (sizes[0] // slices, *sizes[1:]), (slices, *(1 for _ in sizes[1:]))
+        arranged = mesh_utils.create_hybrid_device_mesh(within, across, devices)
+    else:
+        arranged = np.array(devices).reshape(sizes)
+    return jax.sharding.Mesh(arranged, MESH_AXES, axis_types=axis_types)
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, expert: int = 1, tensor: int = 1) -> jax.sharding.Mesh:
-    """A mesh over all devices, every axis explicit."""
-    sizes = mesh_sizes(data, fsdp, expert, tensor, jax.device_count())
-    return jax.make_mesh(sizes, MESH_AXES, axis_types=(AxisType.Explicit,) * 4)
-
-
-def abstract_mesh(data: int, fsdp: int, expert: int, tensor: int) -> AbstractMesh:
+def abstract_mesh(section: MeshSection, devices: int | None = None) -> AbstractMesh:
     """The same mesh without devices: for type-checking a layout before any hardware is there."""
-    return AbstractMesh((data, fsdp, expert, tensor), MESH_AXES, axis_types=(AxisType.Explicit,) * 4)
+    return AbstractMesh(section.sizes(devices), MESH_AXES, axis_types=(AxisType.Explicit,) * len(MESH_AXES))
 
 
 def batch_multiple(mesh: AnyMesh, rules: Rules) -> int:

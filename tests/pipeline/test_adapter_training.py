@@ -14,9 +14,9 @@ from pivot_jax.policy.lora import attached, initialise_adapters, merged
 from pivot_jax.policy.mesh import to_mesh
 from tests.pipeline.test_grpo import host_batch, on_mesh
 from tests.policy.test_lora import CASES, LORA, N, S
-from tests.policy.tiny import DENSE, MOE, RULES, policy, tokens
+from tests.policy.tiny import DENSE, EXPERTS, MOE, RULES, policy, tokens
 
-MESH = (2, 2, 2, 1)
+MESH = EXPERTS
 
 
 @pytest.mark.parametrize(("arch", "section"), CASES, ids=["dense", "moe", "attention"])

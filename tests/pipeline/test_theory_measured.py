@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType
 
 from pivot_jax.pipeline.one_token_actions import ACTIONS, World, acceptable_mass, action_logprobs, arm_loss, make_world
 from pivot_jax.pipeline.theory_measured import kept, random_rewards, signal_norms, train_to
-from pivot_jax.policy.mesh import MESH_AXES
+from pivot_jax.policy.mesh import make_mesh
 
 FEW = 6
 
@@ -18,7 +17,7 @@ FEW = 6
 @pytest.fixture(scope="module")
 def world():
     """A hardly trained policy at a few states, on one device."""
-    mesh = jax.make_mesh((1,) * 4, MESH_AXES, axis_types=(AxisType.Explicit,) * 4, devices=jax.devices()[:1])
+    mesh = make_mesh(devices=jax.devices()[:1])
     with jax.set_mesh(mesh):
         whole = make_world(mesh, seed=0, steps=30)
         states = whole.task[:FEW], whole.unrelated[:FEW], whole.acceptable[:FEW], whole.expert[:FEW]

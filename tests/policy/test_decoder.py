@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pivot_jax.config import MeshSection
 from pivot_jax.policy.decoder import Branches, forward, unembed
 from pivot_jax.policy.logprobs import branch_logprobs, trunk_logprobs
 from pivot_jax.policy.mesh import make_mesh, to_mesh
@@ -62,7 +63,7 @@ def test_logits_and_gradients_are_independent_of_the_mesh(shape):
     results = []
     _, params = policy(shape=MESHES[0])
     for sizes in (MESHES[0], shape):
-        mesh = make_mesh(*sizes)
+        mesh = make_mesh(sizes)
         placed = jax.device_put(params, shardings(DENSE, mesh, RULES))
         with jax.set_mesh(mesh):
             trunks, branches = inputs(mesh)
@@ -147,7 +148,7 @@ def test_bfloat16_compute_stays_near_float32():
 def test_an_impossible_layout_is_refused_before_anything_runs():
     from pivot_jax.policy.mesh import abstract_mesh
 
-    mesh = abstract_mesh(1, 1, 1, 8)  # 4 kv heads do not divide by 8
+    mesh = abstract_mesh(MeshSection(data=1, tensor=8))  # 4 kv heads do not divide by 8
     with pytest.raises(ValueError, match="divi"), jax.sharding.use_abstract_mesh(mesh):
         jax.eval_shape(
             lambda p, t: forward(p, t, None, DENSE, RULES),

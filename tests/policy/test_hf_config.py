@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from pivot_jax.config import MeshSection
 from pivot_jax.config_policy import Architecture, RopeScaling
 from pivot_jax.policy.decoder import forward, unembed
 from pivot_jax.policy.hf_config import hf_config, read_architecture
@@ -107,7 +108,8 @@ def test_parameter_counts_equal_torch(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["Qwen3-0.6B", "Qwen3-32B", "Qwen3-30B-A3B"])
 def test_published_models_type_check_on_a_large_mesh(name, tmp_path):
-    arch, mesh = read(tmp_path, published(name), dtype="bfloat16", remat=True), abstract_mesh(4, 16, 2, 4)
+    arch = read(tmp_path, published(name), dtype="bfloat16", remat=True)
+    mesh = abstract_mesh(MeshSection(data=4, fsdp=16, expert=2, tensor=4))
 
     def loss(params, tokens):
         return jnp.sum(unembed(params, forward(params, tokens, None, arch, RULES).trunk, arch, RULES))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pivot_jax.config import Architecture, LoraSection, SamplingSection
+from pivot_jax.config import Architecture, LoraSection, MeshSection, SamplingSection
 from pivot_jax.policy.adapter_files import write_adapters
 from pivot_jax.policy.decoder import Branches, forward, unembed
 from pivot_jax.policy.logprobs import branch_logprobs
@@ -15,7 +15,7 @@ from pivot_jax.policy.lora import adapter_targets, attached, initialise_adapters
 from pivot_jax.policy.mesh import make_mesh, to_mesh
 from pivot_jax.policy.weights import read_weights, write_weights
 from pivot_jax.rollout.decode import BranchPoints, sample_branches
-from tests.policy.tiny import DENSE, MOE, RULES, UNTIED, policy, tokens
+from tests.policy.tiny import DATA, DENSE, EXPERTS, MOE, RULES, UNTIED, policy, tokens
 
 LORA = LoraSection(rank=3, alpha=6.0)
 ATTENTION = LoraSection(rank=2, alpha=5.0, targets=("query", "output"))
@@ -23,7 +23,7 @@ CASES = [(DENSE, LORA), (MOE, LORA), (UNTIED, ATTENTION)]
 N, S, B, T = 8, 14, 3, 5
 
 
-def adapted(arch: Architecture, section: LoraSection, shape=(2, 2, 2, 1), seed: int = 0):
+def adapted(arch: Architecture, section: LoraSection, shape: MeshSection = EXPERTS, seed: int = 0):
     """A mesh, a policy without and with random adapters (B too)."""
     mesh, params = policy(arch, shape)
     with jax.set_mesh(mesh):
@@ -102,7 +102,7 @@ def test_new_adapters_change_nothing_and_only_b_has_a_gradient():
 def test_gradients_of_adapters_follow_from_those_of_the_weights_on_every_mesh(arch):
     """dA = scale · dW Bᵀ and dB = scale · Aᵀ dW."""
     results = []
-    for shape in [(8, 1, 1, 1), (1, 2, 2, 2)]:
+    for shape in [DATA, MeshSection(data=1, fsdp=2, expert=2, tensor=2)]:
         mesh, _, with_adapters = adapted(arch, LORA, shape)
         with jax.set_mesh(mesh):
             trunks, branches = inputs(mesh)
@@ -153,8 +153,8 @@ def test_the_sampler_uses_them():
 
 def test_adapters_are_described_before_they_exist_and_depend_on_the_key_alone():
     made = []
-    for shape in [(8, 1, 1, 1), (1, 2, 2, 2)]:
-        mesh = make_mesh(*shape)
+    for shape in [DATA, MeshSection(data=1, fsdp=2, expert=2, tensor=2)]:
+        mesh = make_mesh(shape)
         with jax.set_mesh(mesh):
             adapters = initialise_adapters(jax.random.key(4), MOE, LORA, mesh, RULES)
         targets = adapter_targets(MOE, LORA, mesh, RULES)

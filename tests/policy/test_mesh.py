@@ -6,13 +6,15 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from pivot_jax.config import MeshSection
 from pivot_jax.config_files import load
 from pivot_jax.policy.decoder import Branches
 from pivot_jax.policy.logprobs import branch_logprobs
-from pivot_jax.policy.mesh import Rules, abstract_mesh, batch_multiple, mesh_sizes
+from pivot_jax.policy.mesh import Rules, abstract_mesh, batch_multiple, make_mesh
 from pivot_jax.policy.spec import restore_targets
 from pivot_jax.policy.weights import read_architecture
 
@@ -23,7 +25,7 @@ MESH_FILES = sorted((ROOT / "configs" / "mesh").glob("*.toml"))
 @pytest.mark.parametrize("file", MESH_FILES, ids=lambda path: path.stem)
 def test_every_shipped_mesh_fits_every_shipped_model(file):
     section = load([file]).mesh
-    mesh, rules = abstract_mesh(section.data, section.fsdp, section.expert, section.tensor), Rules.make(section.rules)
+    mesh, rules = abstract_mesh(section), Rules.make(section.rules)
     models = [read_architecture(ROOT / "pivot_jax" / "base_policy")]
     models += [load([path]).pretrain.architecture for path in (ROOT / "configs").glob("*policy*.toml")]
     rows = batch_multiple(mesh, rules)
@@ -67,8 +69,20 @@ def test_bad_rules_are_refused_with_the_choices():
 
 
 def test_sizes_fill_and_must_fit():
-    assert mesh_sizes(-1, 2, 1, 2, 8) == (2, 2, 1, 2)
-    with pytest.raises(ValueError, match=r"fsdp\*expert\*tensor=3 does not divide 8 devices"):
-        mesh_sizes(-1, 3, 1, 1, 8)
-    with pytest.raises(ValueError, match=r"=4, but there are 8 devices"):
-        mesh_sizes(2, 1, 1, 2, 8)
+    assert MeshSection(fsdp=2, tensor=2).sizes(8) == (2, 2, 1, 1, 2)
+    assert MeshSection(context=4).sizes(8) == (2, 1, 1, 4, 1)
+    with pytest.raises(ValueError, match=r"fsdp\*expert\*context\*tensor=3 does not divide the 8 devices; lower"):
+        MeshSection(fsdp=3).sizes(8)
+    with pytest.raises(ValueError, match=r"=4, but there are 8 devices; choose sizes .* data = -1"):
+        MeshSection(data=2, tensor=2).sizes(8)
+    with pytest.raises(ValueError, match=r"mesh\.data: -1 takes .* set it"):
+        MeshSection().sizes()
+
+
+def test_slices_split_the_batch_first_and_alone():
+    mesh = make_mesh(MeshSection(data=4, tensor=2, slices=2))
+    assert [[d.id for d in row.flat] for row in np.split(mesh.devices, 2)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    with pytest.raises(ValueError, match=r"mesh\.data: 1 is not a multiple of mesh\.slices=2.*; use 2, or fewer"):
+        MeshSection(data=1, tensor=8, slices=2)
+    with pytest.raises(ValueError, match=r"topology='4x4' with slices=2 has 32 chips, but .*=16; change"):
+        MeshSection(data=16, slices=2, topology="4x4")

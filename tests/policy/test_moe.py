@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pivot_jax.config import Architecture, SamplingSection
+from pivot_jax.config import Architecture, MeshSection, SamplingSection
 from pivot_jax.policy.decoder import Branches, KeyValues, forward, unembed
 from pivot_jax.policy.logprobs import branch_logprobs
 from pivot_jax.policy.mesh import Rules, make_mesh, to_mesh
@@ -15,20 +15,22 @@ from pivot_jax.policy.moe import expert_load, mix_experts, route
 from pivot_jax.policy.separate import separate_logprobs
 from pivot_jax.policy.spec import shardings
 from pivot_jax.rollout.decode import BranchPoints, empty_cache, extend_branches, sample_branches
-from tests.policy.tiny import MOE, RULES, policy, tokens
+from tests.policy.tiny import DATA, EXPERTS, MOE, RULES, policy, tokens
 
 N, S, B, T = 8, 14, 3, 5
+GATHERED = MeshSection(data=1, fsdp=2, expert=4)
+SPLIT = MeshSection(data=1, fsdp=2, expert=2, tensor=2)
 # tokens split over the axis that splits the experts too: each device gathers tokens, computes its experts, scatters
 SHARED = Rules.make({"batch": (("data", "fsdp", "expert"),) * 2})
 SEQUENCES = Rules.make({"branch": (("tensor",),) * 2, "kv_heads": ((), ()), "mlp": ((), ()), "vocab": ((), ())})
 MESHES = [
-    ((8, 1, 1, 1), RULES),
-    ((2, 2, 2, 1), RULES),
-    ((1, 2, 4, 1), RULES),
-    ((1, 1, 8, 1), RULES),
-    ((1, 2, 2, 2), RULES),
-    ((1, 2, 4, 1), SHARED),
-    ((2, 1, 2, 2), SHARED),
+    (DATA, RULES),
+    (EXPERTS, RULES),
+    (GATHERED, RULES),
+    (MeshSection(data=1, expert=8), RULES),
+    (SPLIT, RULES),
+    (GATHERED, SHARED),
+    (MeshSection(data=2, expert=2, tensor=2), SHARED),
 ]
 
 
@@ -87,10 +89,10 @@ def test_the_block_equals_the_loop_over_tokens(change, shape, rules):
     arrays = block_inputs(arch, (N, 5))
     expected = by_tokens(*arrays, arch)
     assert np.abs(expected).max() > 0.1
-    np.testing.assert_allclose(mixed(arrays, make_mesh(*shape), rules, arch), expected, atol=2e-6, rtol=0)
+    np.testing.assert_allclose(mixed(arrays, make_mesh(shape), rules, arch), expected, atol=2e-6, rtol=0)
 
 
-@pytest.mark.parametrize(("shape", "rules"), [*MESHES[1:4], *MESHES[5:], ((1, 2, 2, 2), SEQUENCES)])
+@pytest.mark.parametrize(("shape", "rules"), [*MESHES[1:4], *MESHES[5:], (SPLIT, SEQUENCES)])
 def test_gradients_equal_those_of_every_expert_on_every_token(shape, rules):
     arrays, arch = block_inputs(MOE, (N, 4, 3), seed=1), MOE
     weights = np.random.default_rng(2).normal(size=arrays[0].shape).astype(np.float32)
@@ -104,7 +106,7 @@ def test_gradients_equal_those_of_every_expert_on_every_token(shape, rules):
         return jnp.sum(weights * jnp.einsum("...ef,efd,...e->...d", inner, down, kept))
 
     expected = jax.jit(jax.grad(plain, argnums=tuple(range(5))))(*arrays)
-    for ours, theirs in zip(mixed(arrays, make_mesh(*shape), rules, arch, weights), expected, strict=True):
+    for ours, theirs in zip(mixed(arrays, make_mesh(shape), rules, arch, weights), expected, strict=True):
         theirs = np.asarray(theirs)
         assert np.abs(theirs).max() > 0.01
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max(), rtol=1e-4)
@@ -115,7 +117,7 @@ def test_nothing_is_dropped_when_every_token_goes_to_the_same_experts():
     arrays[1] = np.zeros_like(arrays[1])
     arrays[0][..., 0] = 5.0
     arrays[1][0] = [0, 0, 0, 0, 0, 0, 2, 3]
-    out = mixed(arrays, make_mesh(1, 2, 4, 1), RULES, MOE)
+    out = mixed(arrays, make_mesh(GATHERED), RULES, MOE)
     np.testing.assert_allclose(out, by_tokens(*arrays, MOE), atol=1e-5, rtol=0)
 
 
@@ -132,9 +134,9 @@ def inputs(mesh, rules=RULES, seed: int = 0):
 @pytest.mark.parametrize(("shape", "rules"), [MESHES[2], MESHES[4], MESHES[5]])
 def test_logits_and_gradients_are_independent_of_the_mesh(shape, rules):
     results = []
-    _, params = policy(MOE, (8, 1, 1, 1))
-    for sizes, table in [((8, 1, 1, 1), RULES), (shape, rules)]:
-        mesh = make_mesh(*sizes)
+    _, params = policy(MOE, DATA)
+    for sizes, table in [(DATA, RULES), (shape, rules)]:
+        mesh = make_mesh(sizes)
         placed = jax.device_put(params, shardings(MOE, mesh, table))
         with jax.set_mesh(mesh):
             trunks, branches = inputs(mesh, table)
@@ -155,7 +157,7 @@ def test_logits_and_gradients_are_independent_of_the_mesh(shape, rules):
 @pytest.mark.parametrize("remat", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_branches_equal_separate_sequences_in_logprobs_and_every_gradient(remat):
     arch = MOE.model_copy(update={"remat": remat})
-    mesh, params = policy(arch, (2, 2, 2, 1))
+    mesh, params = policy(arch, EXPERTS)
     weights = np.random.default_rng(5).normal(size=(N, B, T)).astype(np.float32)
     with jax.set_mesh(mesh):
         trunks, branches = inputs(mesh)
@@ -175,7 +177,7 @@ def test_branches_equal_separate_sequences_in_logprobs_and_every_gradient(remat)
 
 
 def test_prefill_and_decode_equal_forward():
-    mesh, params = policy(MOE, (2, 2, 2, 1))
+    mesh, params = policy(MOE, EXPERTS)
     with jax.set_mesh(mesh):
         trunks, branches = inputs(mesh)
 
@@ -197,10 +199,10 @@ def test_prefill_and_decode_equal_forward():
 
 
 def test_sampler_logprobs_equal_teacher_forced_logprobs_on_every_mesh():
-    _, params = policy(MOE, (8, 1, 1, 1))
+    _, params = policy(MOE, DATA)
     settings, sampled = SamplingSection(max_new_tokens=6), []
-    for shape in [(8, 1, 1, 1), (1, 2, 4, 1)]:
-        mesh = make_mesh(*shape)
+    for shape in [DATA, GATHERED]:
+        mesh = make_mesh(shape)
         placed = jax.device_put(params, shardings(MOE, mesh, RULES))
         with jax.set_mesh(mesh):
             trunks, branches = inputs(mesh)
@@ -221,7 +223,7 @@ def test_sampler_logprobs_equal_teacher_forced_logprobs_on_every_mesh():
 
 def test_a_frozen_router_has_no_gradient_and_the_rest_has():
     gradients = {}
-    mesh, params = policy(MOE, (2, 2, 2, 1))
+    mesh, params = policy(MOE, EXPERTS)
     with jax.set_mesh(mesh):
         trunks, branches = inputs(mesh)
         for arch in (MOE, MOE.model_copy(update={"frozen_router": True})):
@@ -236,7 +238,7 @@ def test_a_frozen_router_has_no_gradient_and_the_rest_has():
 
 
 def test_expert_load_counts_the_masked_tokens():
-    mesh, params = policy(MOE, (2, 2, 2, 1))
+    mesh, params = policy(MOE, EXPERTS)
     mask = np.random.default_rng(0).random((N, B, T)) < 0.6
     with jax.set_mesh(mesh):
         trunks, branches = inputs(mesh)
@@ -272,4 +274,4 @@ def test_expert_load_at_its_ends():
 def test_embeddings_that_are_split_while_computed_on_are_refused():
     rules = Rules.make({"embed": (("fsdp",), ("fsdp",)), "batch": (("data",),) * 2})
     with pytest.raises(ValueError, match=r"mesh\.rules\.embed: experts multiply whole embeddings"):
-        mixed(block_inputs(MOE, (N, 5)), make_mesh(2, 2, 2, 1), rules, MOE)
+        mixed(block_inputs(MOE, (N, 5)), make_mesh(EXPERTS), rules, MOE)

@@ -6,12 +6,13 @@ import jax
 import numpy as np
 import pytest
 
+from pivot_jax.config import MeshSection
 from pivot_jax.config_policy import Architecture, RopeScaling
 from pivot_jax.policy.decoder import forward, unembed
 from pivot_jax.policy.hf_config import hf_config, read_architecture
 from pivot_jax.policy.mesh import make_mesh, to_mesh
 from pivot_jax.policy.weights import read_weights, write_weights
-from tests.policy.tiny import DENSE, MOE, RULES, UNTIED, policy, tokens
+from tests.policy.tiny import DENSE, EXPERTS, MIXED, MOE, RULES, UNTIED, policy, tokens
 
 LINEAR = RopeScaling(kind="linear", factor=3.0)
 YARN = RopeScaling(kind="yarn", factor=4.0, original_positions=16)
@@ -55,7 +56,7 @@ def torch_logits(model, ids: np.ndarray) -> np.ndarray:
 
 
 def mesh_for(arch: Architecture):
-    return make_mesh(2, 2, 2, 1) if arch.experts else make_mesh(2, 2, 1, 2) if arch.kv_heads > 1 else make_mesh(2, 4)
+    return make_mesh(EXPERTS if arch.experts else MIXED if arch.kv_heads > 1 else MeshSection(data=2, fsdp=4))
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -85,7 +86,7 @@ def test_torch_opens_what_we_write(name, tmp_path):
     from transformers import AutoModelForCausalLM
 
     arch = SHAPES[name]
-    mesh, params = policy(arch, (2, 2, 2, 1))
+    mesh, params = policy(arch, EXPERTS)
     write_weights(tmp_path / "out", params, arch, tmp_path, 3, max_shard_bytes=30_000)
     model, info = AutoModelForCausalLM.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]

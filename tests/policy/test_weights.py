@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from pivot_jax.config import MeshSection
 from pivot_jax.policy.hf_layout import hf_layout
 from pivot_jax.policy.mesh import Rules, make_mesh
 from pivot_jax.policy.weights import read_architecture, read_weights, write_weights
-from tests.policy.tiny import DENSE, MOE, RULES, UNTIED, policy
+from tests.policy.tiny import DATA, DENSE, MOE, RULES, UNTIED, policy
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -38,11 +39,11 @@ def test_round_trip_is_bit_equal(arch, dtype, tmp_path):
 def test_sharded_and_whole_load_the_same_on_every_mesh(arch, tmp_path):
     _, params = policy(arch)
     write_weights(tmp_path / "out", params, arch, tmp_path, 0, max_shard_bytes=20_000)
-    for shape in [(8, 1, 1, 1), (1, 2, 1, 4), (1, 2, 4, 1)]:
-        mesh = make_mesh(*shape)
+    for shape in [DATA, MeshSection(data=1, fsdp=2, tensor=4), MeshSection(data=1, fsdp=2, expert=4)]:
+        mesh = make_mesh(shape)
         again = read_weights(tmp_path / "out", arch, mesh, RULES)
         jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b)), params, again)
-        assert again.blocks.query.sharding.mesh.shape["tensor"] == shape[3]
+        assert again.blocks.query.sharding.mesh.shape["tensor"] == shape.tensor
 
 
 def test_axes_that_are_folded_there_can_be_split_here(tmp_path):

@@ -92,7 +92,7 @@ def test_same_tokens_on_every_mesh():
     _, params = policy(shape=MESHES[0])
     results = []
     for shape in MESHES:
-        mesh = make_mesh(*shape)
+        mesh = make_mesh(shape)
         results.append(sample(mesh, jax.device_put(params, shardings(DENSE, mesh, RULES)), host))
     for other in results[1:]:
         np.testing.assert_array_equal(results[0].tokens, other.tokens)

@@ -8,19 +8,19 @@ import jax
 import numpy as np
 import pytest
 
-from pivot_jax.config import SamplingSection
+from pivot_jax.config import MeshSection, SamplingSection
 from pivot_jax.policy.decoder import forward
 from pivot_jax.policy.logprobs import trunk_logprobs
 from pivot_jax.policy.mesh import to_mesh
 from pivot_jax.rollout.growing import BurstPoints, empty_trunks, lengthen, sample_burst, take_rows
-from tests.policy.tiny import DENSE, MESHES, RULES, policy
+from tests.policy.tiny import DENSE, MESHES, MIXED, RULES, policy
 
 STOP = (5, 9, 11, 17, 23)
 SETTINGS = SamplingSection(max_new_tokens=6)
 N, ROOM = 8, 64
 
 
-def grow(shape=(2, 2, 1, 2), burst: int = 3, turns: int = 3, rows: int = N, order: Any = None):
+def grow(shape: MeshSection = MIXED, burst: int = 3, turns: int = 3, rows: int = N, order: Any = None):
     """Play `turns` turns against an environment that answers 0 to 4 fixed tokens; histories and what was sampled."""
     mesh, params = policy(DENSE, shape)
     names = np.arange(rows) if order is None else np.asarray(order)
