@@ -87,7 +87,7 @@ def main() -> None:
         sampling=SamplingSection(max_new_tokens=16),
     )  # fmt: skip
     mesh, rules = open_mesh(config)
-    arch = read_architecture(BASE, dtype="float32", remat=False)
+    arch = read_architecture(BASE, dtype="float32")
     tokenizer = AutoTokenizer.from_pretrained(BASE, local_files_only=True)
     run = Run(config, Path("none"), BASE, arch, tokenizer, mesh, rules, DOMAINS)
     table = Table(

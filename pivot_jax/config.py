@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from pivot_jax.config_arms import ArmSection, merged
 from pivot_jax.config_mesh import MeshSection
-from pivot_jax.config_policy import Architecture, LoraSection
+from pivot_jax.config_policy import Architecture, LoraSection, Remat
 from pivot_jax.config_section import Section
 from pivot_jax.config_training import E2eSection, LossSection, OptimizerSection, SftSection, TrainSection
 from pivot_jax.config_verifier import VerifierSection
@@ -40,7 +40,7 @@ class PolicySection(Section):
 
     path: str = "base"
     dtype: Literal["float32", "bfloat16"] = "float32"
-    remat: bool = False
+    remat: Remat = "none"
 
 
 class DataSection(Section):

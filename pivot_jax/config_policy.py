@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pivot_jax.config_section import Section
+
+
+def _named(remat: Any) -> Any:
+    """Configs from before the names had a switch: `true` recomputed all of a block, `false` nothing."""
+    return {True: "full", False: "none"}[remat] if isinstance(remat, bool) else remat
+
+
+Remat = Annotated[Literal["none", "dots", "offload", "full"], BeforeValidator(_named)]
+"""What each block keeps of its forward pass for the backward pass: all of it, the results of its matrix products (not
+attention's), or its input, in host memory or on the device; the rest is computed again (docs/memory.md)."""
 
 
 class RopeScaling(Section):
@@ -53,8 +63,7 @@ class Architecture(Section):
     tie_embeddings: bool = True
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Compute dtype; parameters are always stored in float32."""
-    remat: bool = False
-    """Recompute each block's activations in the backward pass."""
+    remat: Remat = "none"
 
     @model_validator(mode="after")
     def _check(self) -> Architecture:

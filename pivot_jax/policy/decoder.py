@@ -17,6 +17,7 @@ from pivot_jax.policy.lora import merged_block
 from pivot_jax.policy.mesh import Rules
 from pivot_jax.policy.moe import mix_experts, route
 from pivot_jax.policy.project import project, token_axes
+from pivot_jax.policy.remat import named_input, rematerialised
 from pivot_jax.policy.rope import rope
 from pivot_jax.policy.spec import Block, Parameters, ParamSpec, parameter_specs
 
@@ -162,7 +163,7 @@ def forward(
     trunk_positions = jnp.broadcast_to(jnp.arange(trunks.shape[1])[None], trunks.shape)
 
     def step(carry, stored: Block[jax.Array]):
-        x, y = carry
+        x, y = jax.tree.map(named_input, carry)
         block, y_experts = gather_block(stored, arch, rules), None
         query, key, value = attention_inputs(block, x, trunk_positions, arch, rules)
         if y is not None and branches is not None:
@@ -175,7 +176,7 @@ def forward(
         kept = (KeyValues(key, value) if keep_cache else None, (x_experts, y_experts) if keep_experts else (None, None))
         return (x, y), kept
 
-    (x, y), (cache, experts) = jax.lax.scan(jax.checkpoint(step) if arch.remat else step, (x, y), params.blocks)
+    (x, y), (cache, experts) = jax.lax.scan(rematerialised(step, arch.remat), (x, y), params.blocks)
     final = params.final_norm
     return Hidden(
         trunk=rms_norm(x, final, arch.norm_eps),

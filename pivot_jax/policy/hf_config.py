@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import AutoConfig, Qwen3Config, Qwen3MoeConfig
 
-from pivot_jax.config import Architecture
+from pivot_jax.config import Architecture, Remat
 
 MODEL_TYPES = ("qwen3", "qwen3_moe")
 # theirs → ours, for the rope types that are read
@@ -26,7 +26,7 @@ ROPE_FIELDS: dict[str, dict[str, str]] = {
 
 
 def read_architecture(
-    directory: str | Path, *, dtype: str = "float32", remat: bool = False, frozen_router: bool = False
+    directory: str | Path, *, dtype: str = "float32", remat: Remat = "none", frozen_router: bool = False
 ) -> Architecture:
     """The architecture that a directory's config.json describes; ValueError names a feature that is not supported."""
     config = AutoConfig.from_pretrained(directory, local_files_only=True)

@@ -87,9 +87,9 @@ def test_published_dense_models_load_with_their_parameter_counts(name, tmp_path)
 
 
 def test_the_published_moe_model_loads_with_its_parameter_counts(tmp_path):
-    arch = read(tmp_path, published("Qwen3-30B-A3B"), dtype="bfloat16", remat=True, frozen_router=True)
+    arch = read(tmp_path, published("Qwen3-30B-A3B"), dtype="bfloat16", remat="full", frozen_router=True)
     assert (arch.experts, arch.experts_per_token, arch.expert_mlp, arch.norm_topk_prob) == (128, 8, 768, True)
-    assert arch.frozen_router and arch.remat and arch.dtype == "bfloat16"
+    assert arch.frozen_router and arch.remat == "full" and arch.dtype == "bfloat16"
     assert count_parameters(arch) == MOE_MODEL[-1]
     assert count_active_parameters(arch) == 3_353_032_704  # published as "3.3B activated"
 
@@ -108,7 +108,7 @@ def test_parameter_counts_equal_torch(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["Qwen3-0.6B", "Qwen3-32B", "Qwen3-30B-A3B"])
 def test_published_models_type_check_on_a_large_mesh(name, tmp_path):
-    arch = read(tmp_path, published(name), dtype="bfloat16", remat=True)
+    arch = read(tmp_path, published(name), dtype="bfloat16", remat="full")
     mesh = abstract_mesh(MeshSection(data=4, fsdp=16, expert=2, tensor=4))
 
     def loss(params, tokens):

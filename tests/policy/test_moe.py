@@ -154,7 +154,7 @@ def test_logits_and_gradients_are_independent_of_the_mesh(shape, rules):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), *results)
 
 
-@pytest.mark.parametrize("remat", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("remat", ["none", pytest.param("full", marks=pytest.mark.slow)])
 def test_branches_equal_separate_sequences_in_logprobs_and_every_gradient(remat):
     arch = MOE.model_copy(update={"remat": remat})
     mesh, params = policy(arch, EXPERTS)
