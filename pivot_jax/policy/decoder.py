@@ -84,16 +84,20 @@ def embed(params: Parameters[jax.Array], tokens: Int[Array, ...], arch: Architec
     return table.at[tokens].get(out_sharding=rules.computed(*token_axes(tokens.ndim), "embed"))
 
 
+def unembedding(params: Parameters[jax.Array], arch: Architecture, rules: Rules) -> Float[Array, "D V"]:
+    """What hidden states are multiplied with to get logits, in the compute dtype, split by vocabulary."""
+    if params.unembedding is not None:
+        return jax.reshard(params.unembedding.astype(arch.dtype), rules.computed("embed", "vocab"))
+    # gathered whole before it is split by vocabulary: the two layouts share no dimension
+    whole = jax.reshard(params.embedding.astype(arch.dtype), rules.computed("vocab_in", "embed"))
+    return jax.reshard(whole.T, rules.computed("embed", "vocab"))
+
+
 def unembed(
     params: Parameters[jax.Array], hidden: Float[Array, "... D"], arch: Architecture, rules: Rules
 ) -> jax.Array:
-    """Logits `[..., V]` in float32."""
-    if params.unembedding is None:
-        # gathered whole before it is split by vocabulary: the two layouts share no dimension
-        whole = jax.reshard(params.embedding.astype(arch.dtype), rules.computed("vocab_in", "embed"))
-        table = jax.reshard(whole.T, rules.computed("embed", "vocab"))
-    else:
-        table = jax.reshard(params.unembedding.astype(arch.dtype), rules.computed("embed", "vocab"))
+    """Logits `[..., V]` in float32, all of them: for sampling. Log-probs of given tokens need none (`log_softmax`)."""
+    table = unembedding(params, arch, rules)
     return project("td,dv->tv", hidden, table, ("vocab",), rules, dtype=jnp.float32)
 
 

@@ -1,4 +1,4 @@
-"""Log-probabilities of chosen tokens, float32 whatever the policy computes in."""
+"""Log-probabilities of given tokens under a policy, float32 whatever it computes in."""
 
 from __future__ import annotations
 
@@ -7,17 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pivot_jax.config import Architecture
-from pivot_jax.policy.decoder import Branches, forward, unembed
+from pivot_jax.policy.decoder import Branches, forward, unembedding
+from pivot_jax.policy.log_softmax import chosen_logprobs
 from pivot_jax.policy.mesh import Rules
 from pivot_jax.policy.spec import Parameters
-
-
-def chosen_logprobs(logits: Float[Array, "... V"], tokens: Int[Array, ...]) -> Float[Array, ...]:
-    """log softmax(logits)[token], in float32."""
-    logits = logits.astype(jnp.float32)
-    # a one-hot product, not a gather: it partitions over a vocabulary that is split across devices
-    one_hot = jax.nn.one_hot(tokens, logits.shape[-1], dtype=jnp.float32, axis=-1)
-    return jnp.sum(logits * one_hot, axis=-1) - jax.nn.logsumexp(logits, axis=-1)
 
 
 def branch_logprobs(
@@ -33,8 +26,9 @@ def branch_logprobs_and_experts(
     """As `branch_logprobs`, and the experts that each branch token was sent to (None in a dense policy)."""
     hidden = forward(params, trunks, branches, arch, rules, keep_experts=bool(arch.experts))
     assert hidden.branch is not None
-    logits = unembed(params, hidden.branch[:, :, :-1], arch, rules)
-    return _shifted(chosen_logprobs(logits, branches.tokens[:, :, 1:])), hidden.branch_experts
+    table = unembedding(params, arch, rules)
+    logprobs = chosen_logprobs(hidden.branch[:, :, :-1], table, branches.tokens[:, :, 1:], rules)
+    return jnp.pad(logprobs, ((0, 0), (0, 0), (1, 0))), hidden.branch_experts
 
 
 def trunk_logprobs(
@@ -42,9 +36,23 @@ def trunk_logprobs(
 ) -> Float[Array, "N S"]:
     """log π(token s | tokens before s) of every trunk token; 0 at s = 0."""
     hidden = forward(params, trunks, None, arch, rules).trunk
-    logits = unembed(params, hidden[:, :-1], arch, rules)
-    return _shifted(chosen_logprobs(logits, trunks[:, 1:]))
+    logprobs = chosen_logprobs(hidden[:, :-1], unembedding(params, arch, rules), trunks[:, 1:], rules)
+    return jnp.pad(logprobs, ((0, 0), (1, 0)))
 
 
-def _shifted(logprobs: Float[Array, "... n"]) -> Float[Array, "... m"]:
-    return jnp.pad(logprobs, [(0, 0)] * (logprobs.ndim - 1) + [(1, 0)])
+def logprobs_at(
+    params: Parameters[jax.Array],
+    trunks: Int[Array, "N S"],
+    places: Int[Array, "N A"],
+    arch: Architecture,
+    rules: Rules,
+) -> Float[Array, "N A"]:
+    """log π(token s | tokens before s) of the trunk tokens at these places alone; 0 at place 0, which nothing predicts.
+
+    The logits of all other tokens, the states', are not computed.
+    """
+    hidden = forward(params, trunks, None, arch, rules).trunk
+    before = jax.vmap(lambda states, row: states[row])(hidden, jnp.maximum(places - 1, 0))
+    tokens = jnp.take_along_axis(trunks, places, axis=1, mode="clip")
+    logprobs = chosen_logprobs(before, unembedding(params, arch, rules), tokens, rules)
+    return jnp.where(places > 0, logprobs, 0.0)
