@@ -86,7 +86,7 @@ def main() -> None:
         run=RunSection(dir="none"), data=DataSection(domains=("retail", "terminal")),
         sampling=SamplingSection(max_new_tokens=16),
     )  # fmt: skip
-    mesh, rules = open_mesh(config)
+    mesh, rules = open_mesh(config.mesh)
     arch = read_architecture(BASE, dtype="float32")
     tokenizer = AutoTokenizer.from_pretrained(BASE, local_files_only=True)
     run = Run(config, Path("none"), BASE, arch, tokenizer, mesh, rules, DOMAINS)

@@ -101,8 +101,10 @@ def _override(config: Config, options: list[str]) -> Config:
     try:
         with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
             overridden = tyro.cli(
-                Config, default=config, args=options, prog="pivot-jax STAGE CONFIG...", console_outputs=True
-            )
+                Config, default=config, args=options, prog="pivot-jax STAGE CONFIG...", console_outputs=True,
+                # an optional section is one that a file sets or leaves out, not a subcommand
+                config=(tyro.conf.AvoidSubcommands,),
+            )  # fmt: skip
     except ValueError as error:
         raise ConfigError(f"overrides: {error}") from error
     except SystemExit as stop:
@@ -110,6 +112,8 @@ def _override(config: Config, options: list[str]) -> Config:
             print(told.getvalue())
             raise
         hint = "\n  an arm's tables take only keys that a config file sets" if "--arms." in " ".join(options) else ""
+        if config.sampling_mesh is None and "--sampling-mesh." in " ".join(options):
+            hint = "\n  sampling_mesh is set by a config file that has a section [sampling_mesh]"
         raise ConfigError(_plain(told.getvalue()) + hint) from None
     check_arms(overridden, "overrides")
     return overridden

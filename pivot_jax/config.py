@@ -183,6 +183,8 @@ class Config(Section):
     policy: PolicySection = PolicySection()
     lora: LoraSection = LoraSection()
     mesh: MeshSection = MeshSection()
+    sampling_mesh: MeshSection | None = None
+    """The mesh that actions and episodes are sampled on: the same devices in another shape (absent: `mesh`)."""
     data: DataSection = DataSection()
     sampling: SamplingSection = SamplingSection()
     verifier: VerifierSection = VerifierSection()

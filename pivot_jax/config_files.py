@@ -76,6 +76,7 @@ def _fields(path: tuple[Any, ...]) -> list[str]:
     kind: Any = Config
     for part in path:
         kind = kind.model_fields[part].annotation if _is_section(kind) else get_args(kind)[1]
+        kind = next((each for each in get_args(kind) if _is_section(each) and type(None) in get_args(kind)), kind)
     return list(kind.model_fields) if _is_section(kind) else []
 
 

@@ -16,6 +16,7 @@ from pivot_jax.pipeline.checkpoint import Checkpoints
 from pivot_jax.pipeline.evaluate import in_domain, play_suites, suite_games
 from pivot_jax.pipeline.ledger import Cost, Ledger
 from pivot_jax.pipeline.run import Run, complete
+from pivot_jax.pipeline.sampling_mesh import sampling_run
 
 
 def curve(run: Run, console: Console) -> None:
@@ -24,7 +25,7 @@ def curve(run: Run, console: Console) -> None:
     The cost of a point is that of training up to it; `reprofiling` is the part of it that re-profiling took. The
     profile made before training is in the run's ledger alone, for whoever nets it in; evaluation is in neither.
     """
-    began = time.monotonic()
+    began, run = time.monotonic(), sampling_run(run)
     if not run.config.run.keep_checkpoints:
         raise ConfigError("curve: only the last checkpoints are kept; set run.keep_checkpoints before training")
     counts = {}

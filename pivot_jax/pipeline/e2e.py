@@ -27,6 +27,7 @@ from pivot_jax.pipeline.ledger import Cost, Ledger, backward_flops
 from pivot_jax.pipeline.loop import Charges, train_arm
 from pivot_jax.pipeline.optimizer import TrainState
 from pivot_jax.pipeline.run import Run
+from pivot_jax.pipeline.sampling_mesh import Sampler, behavior_policy, sampler_of
 from pivot_jax.policy.mesh import batch_multiple, to_mesh
 from pivot_jax.policy.spec import Parameters
 from pivot_jax.policy.weights import read_weights
@@ -44,9 +45,10 @@ def train_e2e(run: Run, arm: str, config: Config, console: Console) -> Ledger:
     tasks = training_tasks(run)
     with jax.set_mesh(run.mesh):
         reference = read_weights(run.policy_dir, run.arch, run.mesh, run.rules)
+        sampler = sampler_of(run, reference)
 
         def advance(state: TrainState, indices: Any, step: int) -> tuple[TrainState, Any, Charges]:
-            return episode_step(run, state, reference, [tasks[i] for i in indices], step)
+            return episode_step(run, sampler, state, reference, [tasks[i] for i in indices], step)
 
         return train_arm(
             run,
@@ -76,11 +78,19 @@ def training_tasks(run: Run) -> list[str]:
 
 
 def episode_step(
-    run: Run, state: TrainState, reference: Parameters[jax.Array], tasks: Sequence[str], step: int
+    run: Run,
+    sampler: Sampler,
+    state: TrainState,
+    reference: Parameters[jax.Array],
+    tasks: Sequence[str],
+    step: int,
 ) -> tuple[TrainState, dict[str, jax.Array], Charges]:
     """Play a group of episodes of each task and update: one optimizer step, and what it cost by phase."""
-    section, config, began = run.config.e2e, run.config, time.monotonic()
-    groups = play_groups(run, state.params, tasks, step)
+    section, config = run.config.e2e, run.config
+    params, moving = behavior_policy(run, sampler, state.params)
+    began = time.monotonic()
+    groups = play_groups(sampler.run, params, tasks, step)
+    del params  # where it was moved to a mesh of its own, the update needs its room
     batch = episode_batch(run, groups)
     episodes = [episode for group in groups for episode in group]
     rollout = sum((episode_cost(run.arch, episode) for episode in episodes), Cost.zero())
@@ -92,6 +102,7 @@ def episode_step(
     metrics["rollout/turns"] = np.float32(np.mean([episode.turns for episode in episodes]))
     forward = sequence_flops(run.arch, [len(episode.ids) for episode in episodes], rollout.sampled_tokens)
     charges: Charges = {
+        **moving,
         "rollout": rollout,
         # the two anchor passes: the policy before the update, and the reference
         "reference": Cost(flops=2 * forward),
@@ -109,13 +120,15 @@ def play_groups(run: Run, params: Parameters[jax.Array], tasks: Sequence[str], s
         first = tasks[:place].count(task) * section.group_size
         groups.append([(task, draw) for draw in range(first, first + section.group_size)])
         games += [Game(name, partial(run.domains[domain], int(seed)), draw) for name, draw in groups[-1]]
-    sampler = BurstSampler(
-        params, run.key("e2e", step), run.config.sampling, run.stop_ids, run.arch, run.mesh, run.rules
-    )
-    finished = play(
-        games, sampler, run.tokenizer, run.config.data.action_format, max_turns=section.max_turns, batch=section.batch
-    )
-    played = {(episode.name, episode.game.draw): episode for episode in finished}
+    with jax.set_mesh(run.mesh):
+        sampler = BurstSampler(
+            params, run.key("e2e", step), run.config.sampling, run.stop_ids, run.arch, run.mesh, run.rules
+        )
+        finished = play(
+            games, sampler, run.tokenizer, run.config.data.action_format,
+            max_turns=section.max_turns, batch=section.batch,
+        )  # fmt: skip
+        played = {(episode.name, episode.game.draw): episode for episode in finished}
     return [[played[name] for name in group] for group in groups]
 
 

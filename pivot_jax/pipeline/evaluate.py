@@ -20,6 +20,7 @@ from pivot_jax.pipeline.flops import episode_cost
 from pivot_jax.pipeline.ledger import Cost, Ledger
 from pivot_jax.pipeline.progress import progress
 from pivot_jax.pipeline.run import Run, complete
+from pivot_jax.pipeline.sampling_mesh import sampling_run
 from pivot_jax.policy.spec import Parameters
 from pivot_jax.rollout.burst_sampler import BurstSampler
 from pivot_jax.rollout.episodes import Episode, Game, play
@@ -48,7 +49,7 @@ class Suite:
 
 def evaluate(run: Run, console: Console) -> None:
     """Evaluate every arm on the same tasks; an arm that was evaluated before an interruption is not played again."""
-    began = time.monotonic()
+    began, run = time.monotonic(), sampling_run(run)
     ledger, counts = Ledger(), {}
     for arm in trained_arms(run):
         file = run.dir / "evaluation" / f"{arm}.json"

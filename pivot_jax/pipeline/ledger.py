@@ -2,7 +2,7 @@
 
 The ledger only adds. Who pays for a shared phase is the caller's decision, with one rule: profiling is charged in full
 to every arm that needs it, and to no other. Gradient steps of any kind (SFT on demonstrations as well as RL) are
-`update`.
+`update`. `reshard` is moving the policy to a sampling mesh of its own, and has seconds alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
-Phase = Literal["profile", "rollout", "update", "reference", "evaluation"]
+Phase = Literal["profile", "reshard", "rollout", "update", "reference", "evaluation"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
 

@@ -24,7 +24,7 @@ def print_plan(config: Config, console: Console) -> None:
     """
     console.print_json(json.dumps(config.model_dump(mode="json")))
     open_domains(config)
-    mesh, rules = open_mesh(config)
+    mesh, rules = open_mesh(config.mesh)
     if "pretrain" in config.run.stages:
         arch = config.pretrain.architecture
     else:
@@ -43,6 +43,9 @@ def print_plan(config: Config, console: Console) -> None:
     table = Table("what", "value", title="Plan")
     table.add_row("policy", f"{count_parameters(arch):,} parameters, {arch.layers} layers, compute in {arch.dtype}")
     table.add_row("mesh", ", ".join(f"{name}={size}" for name, size in mesh.shape.items()))
+    if config.sampling_mesh is not None:
+        there, _ = open_mesh(config.sampling_mesh, "sampling_mesh")
+        table.add_row("sampling mesh", ", ".join(f"{name}={size}" for name, size in there.shape.items()))
     table.add_row(
         "parameters a device", f"{held / 2**20:.1f} MiB (with AdamW's two moments {3 * held / 2**20:.1f} MiB)"
     )

@@ -98,7 +98,7 @@ def pretrain(config: Config, command: str, console: Console) -> None:
     texts = [*trajectories["skills"], *trajectories["episodes"], *_answers_to_nonsense(config, known)]
     tokenizer = build_small_tokenizer(training_texts(texts), run_dir / "tokenizer")
     arch = section.architecture.model_copy(update={"vocab_size": round_up(len(tokenizer), VOCABULARY_MULTIPLE)})
-    mesh, rules = open_mesh(config)
+    mesh, rules = open_mesh(config.mesh)
     run = Run(config, run_dir, run_dir / "tokenizer", arch, tokenizer, mesh, rules, known)
     corpus = Corpus(**{name: _sequences(run, name, group, console) for name, group in trajectories.items()})
     console.print(f"corpus: {len(corpus.skills)} questions, {len(corpus.episodes)} episodes, {len(tokenizer)} words")

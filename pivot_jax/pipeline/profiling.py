@@ -29,6 +29,7 @@ from pivot_jax.pipeline.ledger import Cost, Ledger
 from pivot_jax.pipeline.profile_store import ProfileStore
 from pivot_jax.pipeline.progress import progress
 from pivot_jax.pipeline.run import Run, complete, require
+from pivot_jax.pipeline.sampling_mesh import sampling_run
 from pivot_jax.pipeline.scoring import REWARDS, score_sampled, verifiers
 from pivot_jax.policy.spec import Parameters
 from pivot_jax.policy.weights import read_weights
@@ -76,6 +77,7 @@ def profile(run: Run, console: Console) -> None:
     """Sample, score and store; what an earlier, interrupted call stored is not sampled again."""
     began = time.monotonic()
     require(run, "candidates", "profile")
+    run = sampling_run(run)
     section = run.config.profile
     prepared = load_prepared(run)
     points = profiled_points(prepared, section.share)

@@ -30,6 +30,7 @@ from pivot_jax.pipeline.metrics import read_metrics
 from pivot_jax.pipeline.profiling import ProfiledPoint, branch_rows, profiled_points, sample_points
 from pivot_jax.pipeline.progress import progress
 from pivot_jax.pipeline.run import Run
+from pivot_jax.pipeline.sampling_mesh import sampling_run
 from pivot_jax.pipeline.scoring import Scores, score_sampled, verifiers
 from pivot_jax.pipeline.selection import decisions
 from pivot_jax.policy.spec import Parameters
@@ -61,7 +62,9 @@ def reprofile_if_due(run: Run, arm: str, step: int, console: Console) -> None:
     section = run.config.train
     mixed = mixed_before(run, arm, step)
     if mixed < section.reprofile_below and not reprofile_file(run, arm, step).exists():
-        reprofile(run, arm, step, mixed, final_policy(run, arm, section.optimizer), console)
+        there = sampling_run(run)
+        with jax.set_mesh(there.mesh):
+            reprofile(there, arm, step, mixed, final_policy(there, arm, section.optimizer), console)
 
 
 def reprofile(

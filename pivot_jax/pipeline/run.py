@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import jax
 from pydantic import ValidationError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from pivot_jax.config import Architecture, Config, ConfigError
+from pivot_jax.config import Architecture, Config, ConfigError, MeshSection
 from pivot_jax.data.bpe_tokenizer import build_bpe_tokenizer, chatml_training_texts
 from pivot_jax.data.continuation import end_of_turn_id
 from pivot_jax.domains.environment import Reset
@@ -80,7 +80,9 @@ def open_run(config: Config, command: str) -> Run:
     except ValueError as error:
         raise ConfigError(f"policy.path: {error}") from error
     tokenizer = open_tokenizer(config, policy_dir)
-    mesh, rules = open_mesh(config)
+    mesh, rules = open_mesh(config.mesh)
+    if config.sampling_mesh is not None:
+        open_mesh(config.sampling_mesh, "sampling_mesh")  # told now, not when sampling begins
     return Run(config, run_dir, policy_dir, arch, tokenizer, mesh, rules, known)
 
 
@@ -115,12 +117,15 @@ def check_vocabulary(run: Run, stage: str) -> None:
         )
 
 
-def open_mesh(config: Config) -> tuple[jax.sharding.Mesh, Rules]:
-    """The mesh over all devices and the rule table; ConfigError if they do not fit."""
+def open_mesh(
+    section: MeshSection, name: str = "mesh", devices: Sequence[jax.Device] | None = None
+) -> tuple[jax.sharding.Mesh, Rules]:
+    """The mesh over all devices (or those given) and the rule table; ConfigError, which names the section, if they do
+    not fit."""
     try:
-        return make_mesh(config.mesh), Rules.make(config.mesh.rules)
+        return make_mesh(section, devices), Rules.make(section.rules)
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(name + str(error).removeprefix("mesh")) from error
 
 
 def pin_config(run_dir: Path, config: Config) -> None:
@@ -184,7 +189,7 @@ def _completed(config: dict[str, Any]) -> dict[str, Any]:
 
 def _pinned(config: dict[str, Any]) -> dict[str, Any]:
     return {
-        section: {key: value for key, value in fields.items() if key not in FREE.get(section, set())}
+        section: {key: value for key, value in (fields or {}).items() if key not in FREE.get(section, set())}
         for section, fields in config.items()
     }
 

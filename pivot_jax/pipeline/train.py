@@ -20,21 +20,20 @@ from pivot_jax.config import Config
 from pivot_jax.pipeline.batches import index_batches
 from pivot_jax.pipeline.checkpoint import newest_step
 from pivot_jax.pipeline.flops import sampling_cost, scoring_flops
-from pivot_jax.pipeline.grpo import GroupBatch, anchor_logprobs, grpo_step
+from pivot_jax.pipeline.groups import group_batch, judge_groups, pivot_row, sample_groups
+from pivot_jax.pipeline.grpo import anchor_logprobs, grpo_step
 from pivot_jax.pipeline.ledger import Cost, Ledger, backward_flops
 from pivot_jax.pipeline.loop import Charges, Start, train_arm
 from pivot_jax.pipeline.optimizer import TrainState
 from pivot_jax.pipeline.profiling import ProfiledPoint
 from pivot_jax.pipeline.reprofiling import checks, pivots_from, reprofile_if_due
 from pivot_jax.pipeline.run import Run
-from pivot_jax.pipeline.scoring import score, verifiers
+from pivot_jax.pipeline.sampling_mesh import Sampler, behavior_policy, common_rows, sampler_of
+from pivot_jax.pipeline.scoring import verifiers
 from pivot_jax.pipeline.selection import load_pivots
-from pivot_jax.policy.mesh import to_mesh
 from pivot_jax.policy.spec import Parameters
 from pivot_jax.policy.weights import read_weights
 from pivot_jax.rollout.actions import fetch
-from pivot_jax.rollout.decode import sample_branches
-from pivot_jax.rollout.layout import BranchSlot, Row, lay_out, state_uid
 from pivot_jax.verify.verifier import Verifier
 
 
@@ -44,6 +43,7 @@ def train_pivot_rl(run: Run, arm: str, config: Config, console: Console) -> Ledg
     original, judges = load_pivots(run, arm), verifiers(config.verifier, run.domains)
     with jax.set_mesh(run.mesh):
         reference = read_weights(run.policy_dir, run.arch, run.mesh, run.rules)
+        sampler = sampler_of(run, reference)
         ends = [*checks(section), section.steps]
         for begin, end in zip([0, *ends], ends, strict=False):
             done = newest_step(run.dir, arm)
@@ -52,7 +52,7 @@ def train_pivot_rl(run: Run, arm: str, config: Config, console: Console) -> Ledg
             if done == begin > 0:
                 reprofile_if_due(run, arm, begin, console)
             pivots, start = pivots_from(run, arm, begin, original)
-            advance = partial(_advance, run, judges, reference, pivots)
+            advance = partial(_advance, run, sampler, judges, reference, pivots)
             ledger = train_arm(
                 run,
                 arm,
@@ -71,6 +71,7 @@ def train_pivot_rl(run: Run, arm: str, config: Config, console: Console) -> Ledg
 
 def _advance(
     run: Run,
+    sampler: Sampler,
     judges: Sequence[Verifier],
     reference: Parameters[jax.Array],
     pivots: Sequence[ProfiledPoint],
@@ -78,7 +79,7 @@ def _advance(
     indices: Any,
     step: int,
 ) -> tuple[TrainState, Any, Charges]:
-    return pivot_step(run, judges, state, reference, [pivots[i] for i in indices], step)
+    return pivot_step(run, sampler, judges, state, reference, [pivots[i] for i in indices], step)
 
 
 def _shuffle_seed(config: Config, start: Start) -> int:
@@ -89,6 +90,7 @@ def _shuffle_seed(config: Config, start: Start) -> int:
 
 def pivot_step(
     run: Run,
+    sampler: Sampler,
     judges: Sequence[Verifier],
     state: TrainState,
     reference: Parameters[jax.Array],
@@ -96,37 +98,15 @@ def pivot_step(
     step: int,
 ) -> tuple[TrainState, dict[str, jax.Array], Charges]:
     """Sample a group at each pivot, verify, update: one optimizer step, and what it cost by phase."""
-    section, began = run.config.train, time.monotonic()
+    section = run.config.train
     rows = [pivot_row(point, section.group_size) for point in pivots]
-    points = lay_out(rows, run.mesh, run.rules, row_count=len(rows), branch_count=section.group_size)
-    sampled = sample_branches(
-        state.params, points, run.key("train", step),
-        settings=run.config.sampling, stop=run.stop_ids, arch=run.arch, rules=run.rules,
-    )  # fmt: skip
+    row_count = common_rows(len(rows), run, sampler)
+    params, moving = behavior_policy(run, sampler, state.params)
+    began = time.monotonic()
+    points, sampled = sample_groups(sampler.run, params, rows, row_count, step)
+    del params  # where it was moved to a mesh of its own, the update needs its room
     groups = fetch(sampled)[: len(pivots)]
-    rewards = np.zeros(points.start.shape, np.float32)
-    valid = np.zeros(points.start.shape, np.bool_)
-    surplus_calls = np.zeros(points.start.shape, np.int32)
-    is_message = np.zeros(points.start.shape[0], np.bool_)
-    for n, (point, group) in enumerate(zip(pivots, groups, strict=True)):
-        actions = [a.read(run.tokenizer, point.candidate.tools, run.config.data.action_format) for a in group]
-        scores = score(judges, point.candidate, actions)[section.reward]
-        rewards[n], valid[n] = scores.rewards, scores.valid
-        expected = len(point.candidate.expert.tool_calls)
-        surplus_calls[n] = [max(0, len(action.tool_calls) - expected) for action in actions]
-        is_message[n] = expected == 0
-    batch = GroupBatch(
-        trunks=points.trunks,
-        tokens=sampled.tokens,
-        start=points.start,
-        action_mask=sampled.action_mask,
-        behavior_logprobs=sampled.behavior_logprobs,
-        rewards=to_mesh(rewards, run.mesh, run.rules, "batch", "branch"),
-        valid=to_mesh(valid, run.mesh, run.rules, "batch", "branch"),
-        finished=sampled.finished,
-        surplus_calls=to_mesh(surplus_calls, run.mesh, run.rules, "batch", "branch"),
-        is_message=to_mesh(is_message, run.mesh, run.rules, "batch"),
-    )
+    batch = group_batch(run, points, sampled, judge_groups(run, judges, pivots, groups, row_count))
     lengths = [len(action.ids) for group in groups for action in group]
     rollout = sampling_cost(run.arch, rows, lengths)
     rollout = replace(rollout, verifier_calls=len(lengths), seconds=time.monotonic() - began)
@@ -138,15 +118,9 @@ def pivot_step(
     forward = scoring_flops(run.arch, rows, lengths)
     # the two anchor passes: the policy before the update, and the reference
     charges: Charges = {
+        **moving,
         "rollout": rollout,
         "reference": Cost(flops=2 * forward),
         "update": Cost(trained_tokens=sum(lengths), flops=forward + backward_flops(forward)),
     }
     return state, metrics, charges
-
-
-def pivot_row(point: ProfiledPoint, group_size: int) -> Row:
-    """A pivot's state as the trunk of its own group."""
-    start, forced = point.branch.start, point.branch.forced_ids
-    uid = state_uid(point.candidate.id)
-    return Row(point.trunk.ids[:start], tuple(BranchSlot(start, forced, uid, g) for g in range(group_size)))
