@@ -118,7 +118,7 @@ def check_vocabulary(run: Run, stage: str) -> None:
 
 
 def open_mesh(
-    section: MeshSection, name: str = "mesh", devices: Sequence[jax.Device] | None = None
+    section: MeshSection, name: str = "mesh", devices: Sequence[Any] | None = None
 ) -> tuple[jax.sharding.Mesh, Rules]:
     """The mesh over all devices (or those given) and the rule table; ConfigError, which names the section, if they do
     not fit."""

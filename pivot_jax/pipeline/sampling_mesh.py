@@ -14,15 +14,18 @@ import jax
 
 from pivot_jax.pipeline.ledger import Cost, Phase
 from pivot_jax.pipeline.run import Run, open_mesh
-from pivot_jax.policy.lora import adapter_targets, attached, frozen_part
+from pivot_jax.policy.lora import adapter_targets, attached
 from pivot_jax.policy.mesh import batch_multiple
 from pivot_jax.policy.spec import Parameters, shardings
 
 
 @dataclass(frozen=True, eq=False)
 class Sampler:
-    """Where a training run samples: `run` is the run as it is there. `frozen` is what adapters are added to, moved there
-    once for the whole run (None: the whole policy is trained, or there is but one mesh)."""
+    """Where a training run samples: `run` is the run as it is there.
+
+    `frozen` is what adapters are added to, moved there once and for all (None: the whole policy is trained, or there is
+    but one mesh).
+    """
 
     run: Run
     frozen: Parameters[jax.Array] | None
@@ -61,12 +64,13 @@ def moved(
 ) -> Parameters[jax.Array]:
     """The policy as this run's mesh stores it; `frozen` is what is there already of one with adapters."""
     adapters = params.blocks.lora
-    if frozen is None:
-        frozen = jax.device_put(attached(params, None), shardings(run.arch, run.mesh, run.rules))
+    base = frozen
+    if base is None:
+        base = jax.device_put(attached(params, None), shardings(run.arch, run.mesh, run.rules))
     if adapters is None:
-        return frozen
+        return base
     targets = adapter_targets(run.arch, run.config.lora, run.mesh, run.rules)
-    return attached(frozen, jax.device_put(adapters, jax.tree.map(lambda target: target.sharding, targets)))
+    return attached(base, jax.device_put(adapters, jax.tree.map(lambda target: target.sharding, targets)))
 
 
 def common_rows(count: int, run: Run, sampler: Sampler) -> int:

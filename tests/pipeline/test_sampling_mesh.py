@@ -15,10 +15,12 @@ from safetensors.numpy import load_file
 
 from pivot_jax.config import Config, ConfigError
 from pivot_jax.config_files import validate
+from pivot_jax.pipeline import evaluate as evaluate_module
 from pivot_jax.pipeline import train as train_module
 from pivot_jax.pipeline.artifacts import read_json
 from pivot_jax.pipeline.candidates import load_prepared
 from pivot_jax.pipeline.checkpoint import Interrupted, starting_policy
+from pivot_jax.pipeline.e2e import play_groups
 from pivot_jax.pipeline.metrics import read_metrics
 from pivot_jax.pipeline.profiling import open_store, profiled_points
 from pivot_jax.pipeline.run import open_run
@@ -27,23 +29,20 @@ from pivot_jax.policy.weights import read_weights
 from tests.pipeline.small_run import SMALL, do
 
 TRAINING, SAMPLING = {"data": 1, "fsdp": 4, "tensor": 2}, {"data": 4, "fsdp": 2}
-STAGES = ("candidates", "profile", "select", "train", "evaluate", "export")
-ARMS = {
-    "pivotrl": {"method": "pivot_rl", "train": {"steps": 3, "reprofile_below": 1.0}},
-    "e2e": {"method": "e2e_rl"},
-}
+STAGES = ("candidates", "profile", "select", "train", "export")
+ARM = "pivotrl"
 
 
 def config(run_dir: Path, **sections: Any) -> Config:
-    """Two arms that sample: at pivots, re-profiled once, and whole episodes."""
+    """An arm that samples at pivots, and is re-profiled once."""
     values = {
         **SMALL,
         "run": {"dir": str(run_dir)},
         "data": {"tasks": 3, "domains": ["terminal"]},
         "mesh": TRAINING,
-        "train": {**SMALL["train"], "reprofile_candidates": 8, "optimizer": {"learning_rate": 1e-4}},
-        "e2e": {"steps": 1, "tasks_per_step": 2, "group_size": 2, "max_turns": 2, "batch": 8},
-        "arms": ARMS,
+        "train": {**SMALL["train"], "steps": 3, "reprofile_below": 1.0, "reprofile_candidates": 8},
+        "e2e": {"group_size": 2, "max_turns": 1, "batch": 8},
+        "arms": {ARM: {"method": "pivot_rl"}},
         "export": {"path": str(run_dir / "out")},
         **sections,
     }
@@ -73,30 +72,26 @@ def test_what_is_sampled_and_what_is_learned_is_the_same(runs):
     np.testing.assert_allclose(one["behavior_logprobs"], two["behavior_logprobs"], atol=2e-5, rtol=0)
     assert (one["behavior_logprobs"] != 0).any()
     lines = [read_metrics(runs[name]) for name in ("one", "two")]
-    assert [(a.stage, a.step) for a in lines[0]] == [(b.stage, b.step) for b in lines[1]] and len(lines[0]) == 4
+    assert [(a.stage, a.step) for a in lines[0]] == [(b.stage, b.step) for b in lines[1]] and len(lines[0]) == 3
     for ours, theirs in zip(*lines, strict=True):
         assert ours.metrics == pytest.approx(theirs.metrics, abs=1e-4, rel=1e-4)
     weights = [load_file(runs[name] / "out" / "model.safetensors") for name in ("one", "two")]
     for name, ours in weights[0].items():
         np.testing.assert_allclose(ours, weights[1][name], atol=1e-5, rtol=0, err_msg=name)
-    for arm in ("base", *ARMS):
-        played = [read_json(runs[name] / "evaluation" / f"{arm}.json") for name in ("one", "two")]
-        assert played[0]["in_domain"] == played[1]["in_domain"] and played[0]["ood"] == played[1]["ood"]
 
 
 def test_the_ledger_tells_the_seconds_of_moving_the_policy_apart(runs):
-    one, two = (read_json(runs[name] / "ledger.json") for name in ("one", "two"))
-    for arm in ARMS:
-        assert "reshard" not in one[arm] and two[arm]["reshard"]["seconds"] > 0
-        assert {name for name, value in two[arm]["reshard"].items() if value} == {"seconds"}
-        assert two[arm]["rollout"]["flops"] == one[arm]["rollout"]["flops"]
+    one, two = (read_json(runs[name] / "ledger.json")[ARM] for name in ("one", "two"))
+    assert "reshard" not in one and two["reshard"]["seconds"] > 0
+    assert {name for name, value in two["reshard"].items() if value} == {"seconds"}
+    assert two["rollout"]["flops"] == one["rollout"]["flops"]
 
 
 def test_a_resumed_run_on_two_meshes_equals_the_uninterrupted_one(runs, tmp_path, monkeypatch):
     run_dir = tmp_path / "resumed"
     shutil.copytree(runs["two"], run_dir)
     (run_dir / "config.json").unlink()
-    for name in ("checkpoints", "evaluation", "reprofiles", "out"):
+    for name in ("checkpoints", "reprofiles", "out"):
         shutil.rmtree(run_dir / name)
     (run_dir / "metrics.jsonl").unlink()
     real = train_module.pivot_step
@@ -116,6 +111,34 @@ def test_a_resumed_run_on_two_meshes_equals_the_uninterrupted_one(runs, tmp_path
     assert read_metrics(run_dir) == read_metrics(runs["two"])
     whole, resumed = (load_file(path / "out" / "model.safetensors") for path in (runs["two"], run_dir))
     assert all(whole[name].tobytes() == resumed[name].tobytes() for name in whole)
+
+
+def test_episodes_are_the_same(tmp_path):
+    """End-to-end RL plays them with the policy that was moved."""
+    run = open_run(config(tmp_path, sampling_mesh=SAMPLING), "test")
+    with jax.set_mesh(run.mesh):
+        params = read_weights(run.policy_dir, run.arch, run.mesh, run.rules)
+        sampler = sampler_of(run, params)
+        moved, _ = behavior_policy(run, sampler, params)
+        played = [
+            play_groups(*where, ["terminal/0", "terminal/1"], 0) for where in ((run, params), (sampler.run, moved))
+        ]
+    for ours, theirs in zip(*(sum(groups, []) for groups in played), strict=True):
+        np.testing.assert_array_equal(ours.ids, theirs.ids)
+
+
+def test_evaluation_plays_on_the_sampling_mesh(runs, monkeypatch):
+    played = {}
+
+    def record(run, arm, params, console):
+        played[arm] = {leaf.sharding.mesh for leaf in jax.tree.leaves(params)}, run.mesh
+        return {"in_domain": {}, "ood": {}, "cost": {}}
+
+    monkeypatch.setattr(evaluate_module, "evaluate_arm", record)
+    do("evaluate", config(runs["two"], sampling_mesh=SAMPLING))
+    assert set(played) == {"base", ARM}
+    for of_arrays, of_run in played.values():
+        assert of_arrays == {of_run} and of_run.shape["data"] == SAMPLING["data"]
 
 
 @pytest.mark.parametrize("rank", [0, 2])
