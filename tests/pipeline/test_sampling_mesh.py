@@ -17,7 +17,7 @@ from pivot_jax.config import Config, ConfigError
 from pivot_jax.config_files import validate
 from pivot_jax.pipeline import evaluate as evaluate_module
 from pivot_jax.pipeline import train as train_module
-from pivot_jax.pipeline.artifacts import read_json
+from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.candidates import load_prepared
 from pivot_jax.pipeline.checkpoint import Interrupted, starting_policy
 from pivot_jax.pipeline.e2e import play_groups
@@ -94,6 +94,8 @@ def test_a_resumed_run_on_two_meshes_equals_the_uninterrupted_one(runs, tmp_path
     for name in ("checkpoints", "reprofiles", "out"):
         shutil.rmtree(run_dir / name)
     (run_dir / "metrics.jsonl").unlink()
+    manifest = read_json(run_dir / "manifest.json")
+    write_json(run_dir / "manifest.json", {"stages": {name: manifest["stages"][name] for name in STAGES[:3]}})
     real = train_module.pivot_step
 
     def struck(*arguments):
@@ -120,11 +122,10 @@ def test_episodes_are_the_same(tmp_path):
         params = read_weights(run.policy_dir, run.arch, run.mesh, run.rules)
         sampler = sampler_of(run, params)
         moved, _ = behavior_policy(run, sampler, params)
-        played = [
-            play_groups(*where, ["terminal/0", "terminal/1"], 0) for where in ((run, params), (sampler.run, moved))
-        ]
-    for ours, theirs in zip(*(sum(groups, []) for groups in played), strict=True):
-        np.testing.assert_array_equal(ours.ids, theirs.ids)
+        tasks = ["terminal/0", "terminal/1"]
+        here, there = play_groups(run, params, tasks, 0), play_groups(sampler.run, moved, tasks, 0)
+    for ours, theirs in zip(here, there, strict=True):
+        assert [episode.ids.tolist() for episode in ours] == [episode.ids.tolist() for episode in theirs]
 
 
 def test_evaluation_plays_on_the_sampling_mesh(runs, monkeypatch):
