@@ -33,17 +33,20 @@ def curve(run: Run, console: Console) -> None:
         file = run.dir / "curves" / f"{arm}.json"
         points: list[dict[str, Any]] = read_json(file) if file.exists() else []
         with Checkpoints(run, arm) as checkpoints:
-            for step in checkpoints.steps[len(points) :]:
-                points.append(_point(run, arm, checkpoints, step, console))
-                write_json(file, points)
+            steps = checkpoints.steps
+        for step in steps[len(points) :]:
+            points.append(_point(run, arm, step, console))
+            write_json(file, points)
         counts[arm] = len(points)
     complete(run, "curve", counts, Ledger(), began)
 
 
-def _point(run: Run, arm: str, checkpoints: Checkpoints, step: int, console: Console) -> dict[str, Any]:
+def _point(run: Run, arm: str, step: int, console: Console) -> dict[str, Any]:
     section = run.config.evaluate
     with jax.set_mesh(run.mesh):
-        state, resumed = checkpoints.restore(run, training_section(run.config, arm).optimizer, step)
+        # closed before the episodes are played: open checkpoints keep SIGTERM for a training loop to see
+        with Checkpoints(run, arm) as checkpoints:
+            state, resumed = checkpoints.restore(run, training_section(run.config, arm).optimizer, step)
         games = suite_games(in_domain(run), section.curve_episodes, section.first_seed)
         suites, _ = play_suites(run, state.params, games, f"curve {arm} step {step}", console)
     ledger = Ledger.from_json(resumed.ledger)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 
 from pivot_jax.config import ConfigError
+from pivot_jax.pipeline import curve
 from tests.pipeline.small_run import do, small_config
 
 RUN = {"arms": ["random_strict"], "keep_checkpoints": True}
@@ -15,12 +17,18 @@ ARMS = {"random_strict": {"method": "pivot_rl", "select": {"rule": "random"}, "t
 SECTIONS = {"train": TRAIN, "arms": ARMS, "evaluate": {"curve_episodes": 3}}
 
 
-def test_a_point_for_every_checkpoint_with_rising_costs(tmp_path):
+def test_a_point_for_every_checkpoint_with_rising_costs(tmp_path, monkeypatch):
+    def signals():
+        return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+
+    outside, play, playing = signals(), curve.play_suites, []
+    monkeypatch.setattr(curve, "play_suites", lambda *given: (playing.append(signals()), play(*given))[1])
     config = small_config(tmp_path / "run", run=RUN, **SECTIONS)
     for stage in ("candidates", "train", "curve"):
         do(stage, config)
     points = json.loads((tmp_path / "run" / "curves" / "random_strict.json").read_text())
     assert [point["step"] for point in points] == [2, 4]
+    assert playing == [outside] * 2  # a SIGTERM stops the episodes: no training loop is there to see it
     assert all(set(point["successes"]) == {"retail", "terminal"} and point["episodes"] == 3 for point in points)
     assert points[1]["cost"]["rollout_turns"] == 2 * points[0]["cost"]["rollout_turns"] == 2 * 2 * 4 * 2
     ledger = json.loads((tmp_path / "run" / "ledger.json").read_text())["random_strict"]
