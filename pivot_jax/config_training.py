@@ -80,6 +80,8 @@ class TrainSection(Section):
 
     steps: int = Field(default=60, ge=1)
     pivots_per_step: int = Field(default=16, ge=1)
+    micro_batches: int = Field(default=1, ge=1)
+    """Parts that a step\'s pivots are gone through in: memory is that of a part, the step is the same."""
     group_size: int = Field(default=8, ge=2)
     """G, actions a pivot."""
     reward: Literal["functional", "exact", "tool_name"] = "functional"
@@ -100,6 +102,8 @@ class SftSection(Section):
     turns: Literal["all", "pivots"] = "all"
     steps: int = Field(default=100, ge=1)
     trajectories_per_step: int = Field(default=16, ge=1)
+    micro_batches: int = Field(default=1, ge=1)
+    """Parts that a step\'s trajectories are gone through in: memory is that of a part, the step is the same."""
     optimizer: OptimizerSection = OptimizerSection()
     checkpoint_every: int = Field(default=50, ge=1)
 
@@ -109,6 +113,8 @@ class E2eSection(Section):
 
     steps: int = Field(default=30, ge=1)
     tasks_per_step: int = Field(default=8, ge=1)
+    micro_batches: int = Field(default=1, ge=1)
+    """Parts that a step\'s tasks are gone through in: memory is that of a part, the step is the same."""
     group_size: int = Field(default=8, ge=2)
     """Episodes a task."""
     max_turns: int = Field(default=14, ge=1)

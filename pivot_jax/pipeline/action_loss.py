@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -92,3 +93,9 @@ def aggregate(values: Float[Array, " T"], mask: Bool[Array, " T"], loss: LossSec
 def total(parts: Weighted) -> Weighted:
     """Sums and weights added up over the whole batch; `divide` what comes out."""
     return Weighted(jnp.sum(parts.sum), jnp.sum(parts.weight))
+
+
+def weight(mask: Bool[Array, "N G T"], loss: LossSection) -> Float[Array, ""]:
+    """What the sums over a batch are divided by: the masks decide it, before any log-prob is known."""
+    of_action = jax.vmap(jax.vmap(lambda tokens: aggregate(jnp.zeros(tokens.shape), tokens, loss).weight))
+    return jnp.sum(of_action(mask))

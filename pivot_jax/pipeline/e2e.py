@@ -22,7 +22,8 @@ from pivot_jax.data.chat_jsonl import read_trajectories
 from pivot_jax.pipeline.batches import index_batches
 from pivot_jax.pipeline.candidates import TRAIN
 from pivot_jax.pipeline.flops import episode_cost, sequence_flops
-from pivot_jax.pipeline.grpo import GroupBatch, anchor_logprobs, grpo_step
+from pivot_jax.pipeline.group_loss import GroupBatch
+from pivot_jax.pipeline.grpo import action_logprobs, grpo_step
 from pivot_jax.pipeline.ledger import Cost, Ledger, backward_flops
 from pivot_jax.pipeline.loop import Charges, train_arm
 from pivot_jax.pipeline.optimizer import TrainState
@@ -95,17 +96,17 @@ def episode_step(
     episodes = [episode for group in groups for episode in group]
     rollout = sum((episode_cost(run.arch, episode) for episode in episodes), Cost.zero())
     rollout = replace(rollout, verifier_calls=len(episodes), seconds=time.monotonic() - began)
-    anchors = anchor_logprobs(state.params, reference, batch, arch=run.arch, rules=run.rules)
+    parts: Any = {"arch": run.arch, "rules": run.rules, "micro_batches": section.micro_batches}
     state, metrics = grpo_step(
-        state, batch, anchors, loss=config.loss, optimizer=section.optimizer, arch=run.arch, rules=run.rules
-    )
+        state, batch, action_logprobs(reference, batch, **parts),
+        loss=config.loss, optimizer=section.optimizer, **parts,
+    )  # fmt: skip
     metrics["rollout/turns"] = np.float32(np.mean([episode.turns for episode in episodes]))
     forward = sequence_flops(run.arch, [len(episode.ids) for episode in episodes], rollout.sampled_tokens)
     charges: Charges = {
         **moving,
         "rollout": rollout,
-        # the two anchor passes: the policy before the update, and the reference
-        "reference": Cost(flops=2 * forward),
+        "reference": Cost(flops=forward),
         "update": Cost(trained_tokens=rollout.sampled_tokens, flops=forward + backward_flops(forward)),
     }
     return state, metrics, charges

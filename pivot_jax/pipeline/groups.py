@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from pivot_jax.pipeline.grpo import GroupBatch
+from pivot_jax.pipeline.group_loss import GroupBatch
 from pivot_jax.pipeline.profiling import ProfiledPoint
 from pivot_jax.pipeline.run import Run
 from pivot_jax.pipeline.scoring import score

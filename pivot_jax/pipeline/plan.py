@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pivot_jax.config import Config, ConfigError
+from pivot_jax.pipeline.micro_batches import check_parts
 from pivot_jax.pipeline.run import base_policy_dir, is_recorded, open_domains, open_mesh, read_manifest
 from pivot_jax.policy.spec import ParamSpec, count_parameters, parameter_specs, shardings
 from pivot_jax.policy.weights import read_architecture
@@ -25,6 +26,7 @@ def print_plan(config: Config, console: Console) -> None:
     console.print_json(json.dumps(config.model_dump(mode="json")))
     open_domains(config)
     mesh, rules = open_mesh(config.mesh)
+    check_parts(config, mesh, rules)
     if "pretrain" in config.run.stages:
         arch = config.pretrain.architecture
     else:
@@ -77,9 +79,11 @@ def _work(config: Config, stage: str) -> str:
 def _training(config: Config, arm: str) -> str:
     own = config.for_arm(arm)
     sft, train, e2e = own.sft, own.train, own.e2e
+    parts = {"sft": sft, "pivot_rl": train, "e2e_rl": e2e}[config.arms[arm].method].micro_batches
     turns = "turns" if own.select.rule == "random" else "pivots"
-    return {
+    work = {
         "sft": f"{sft.steps} steps of {sft.trajectories_per_step} sequences ({sft.turns} turns)",
         "pivot_rl": f"{train.steps} steps of {train.pivots_per_step} {turns} x {train.group_size} actions",
         "e2e_rl": f"{e2e.steps} steps of {e2e.tasks_per_step} tasks x {e2e.group_size} episodes",
     }[config.arms[arm].method]
+    return work if parts == 1 else f"{work}, in {parts} micro-batches"

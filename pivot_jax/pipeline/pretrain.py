@@ -34,7 +34,7 @@ from pivot_jax.pipeline.loop import Advance, Charges, train_arm
 from pivot_jax.pipeline.optimizer import TrainState, apply_gradients
 from pivot_jax.pipeline.progress import progress
 from pivot_jax.pipeline.run import Run, complete, open_domains, open_mesh, pin_config, read_manifest
-from pivot_jax.pipeline.sft import SequenceBatch, imitation_loss, sequence_batch
+from pivot_jax.pipeline.sequence_batches import SequenceBatch, SequenceShape, imitation_loss, sequence_batch
 from pivot_jax.policy.mesh import Rules
 from pivot_jax.policy.spec import count_parameters, initialise
 from pivot_jax.policy.weights import write_weights
@@ -130,9 +130,7 @@ def _sequences(run: Run, name: str, group: Sequence[Trajectory], console: Consol
 
 def _advance(run: Run, corpus: Corpus) -> Advance:
     section = run.config.pretrain
-    short, long = (
-        round_up(max(len(sequence.ids) for sequence in group), 16) for group in (corpus.skills, corpus.episodes)
-    )
+    short, long = (SequenceShape.holding(group, 16) for group in (corpus.skills, corpus.episodes))
 
     def advance(state: TrainState, indices: Any, step: int) -> tuple[TrainState, Any, Charges]:
         drawn = np.random.default_rng([run.config.run.seed, step]).integers(

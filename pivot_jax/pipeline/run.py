@@ -20,6 +20,7 @@ from pivot_jax.domains.environment import Reset
 from pivot_jax.domains.registry import domains
 from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.ledger import Ledger
+from pivot_jax.pipeline.micro_batches import check_parts
 from pivot_jax.pipeline.recorded import recorded
 from pivot_jax.policy.mesh import Rules, make_mesh
 from pivot_jax.policy.weights import read_architecture
@@ -83,6 +84,7 @@ def open_run(config: Config, command: str) -> Run:
     mesh, rules = open_mesh(config.mesh)
     if config.sampling_mesh is not None:
         open_mesh(config.sampling_mesh, "sampling_mesh")  # told now, not when sampling begins
+    check_parts(config, mesh, rules)
     return Run(config, run_dir, policy_dir, arch, tokenizer, mesh, rules, known)
 
 

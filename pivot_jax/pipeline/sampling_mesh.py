@@ -73,7 +73,8 @@ def moved(
     return attached(base, jax.device_put(adapters, jax.tree.map(lambda target: target.sharding, targets)))
 
 
-def common_rows(count: int, run: Run, sampler: Sampler) -> int:
-    """The fewest rows, at least `count`, that both the training and the sampling mesh divide."""
-    multiple = math.lcm(*(batch_multiple(each.mesh, each.rules) for each in (run, sampler.run)))
+def common_rows(count: int, run: Run, sampler: Sampler, micro_batches: int = 1) -> int:
+    """The fewest rows, at least `count`, that the sampling mesh divides, and the training mesh in so many parts."""
+    training, sampling = (batch_multiple(each.mesh, each.rules) for each in (run, sampler.run))
+    multiple = math.lcm(training * micro_batches, sampling)
     return max(1, -(-count // multiple)) * multiple

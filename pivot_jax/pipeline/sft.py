@@ -8,54 +8,49 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import struct
-from jaxtyping import Array, Bool, Int
 from rich.console import Console
 
 from pivot_jax.config import Architecture, Config, OptimizerSection
 from pivot_jax.data.rendered import TokenSequence
-from pivot_jax.objective.aggregation import Weighted, divide, token_mean
-from pivot_jax.pipeline.action_loss import total
+from pivot_jax.objective.aggregation import Weighted, divide
 from pivot_jax.pipeline.batches import index_batches
 from pivot_jax.pipeline.candidates import Prepared, load_prepared
 from pivot_jax.pipeline.flops import sequence_flops
 from pivot_jax.pipeline.ledger import Cost, Ledger, backward_flops
 from pivot_jax.pipeline.loop import Charges, train_arm
+from pivot_jax.pipeline.micro_batches import summed_gradients
 from pivot_jax.pipeline.optimizer import TrainState, apply_gradients, trained_alone, with_frozen
 from pivot_jax.pipeline.run import Run
 from pivot_jax.pipeline.selection import load_pivots
-from pivot_jax.policy.logprobs import trunk_logprobs
+from pivot_jax.pipeline.sequence_batches import SequenceBatch, SequenceShape, imitation_loss, sequence_batch
 from pivot_jax.policy.lora import whole
-from pivot_jax.policy.mesh import Rules, batch_multiple, to_mesh
+from pivot_jax.policy.mesh import Rules
 from pivot_jax.policy.spec import Parameters
 from pivot_jax.policy.weights import read_weights
-from pivot_jax.rollout.layout import TRUNK_BUCKET, round_up
-
-
-@struct.dataclass
-class SequenceBatch:
-    """Whole sequences to imitate, on the masked tokens."""
-
-    tokens: Int[Array, "N S"]
-    action_mask: Bool[Array, "N S"]
-
-
-def imitation_loss(params: Parameters[jax.Array], batch: SequenceBatch, arch: Architecture, rules: Rules) -> Weighted:
-    """Sum of -log pi over the masked tokens of a batch, and their number."""
-    logprobs = trunk_logprobs(params, batch.tokens, arch, rules)
-    return total(jax.vmap(token_mean)(-logprobs, batch.action_mask))
+from pivot_jax.rollout.layout import TRUNK_BUCKET
 
 
 def sft_step(
-    state: TrainState, batch: SequenceBatch, *, optimizer: OptimizerSection, arch: Architecture, rules: Rules
+    state: TrainState,
+    batch: SequenceBatch,
+    *,
+    optimizer: OptimizerSection,
+    arch: Architecture,
+    rules: Rules,
+    micro_batches: int = 1,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One step of `-E log pi(a*|s)`, the mean over masked tokens; what is trained of the old state is donated."""
+    """One step of `-E log pi(a*|s)`, the mean over action tokens; what is trained of the old state is donated.
+
+    `micro_batches` are the parts that the batch is gone through in; they change memory, not the step.
+    """
     trained, frozen = trained_alone(state)
-    trained, metrics = sft_update(trained, frozen, batch, optimizer=optimizer, arch=arch, rules=rules)
+    trained, metrics = sft_update(
+        trained, frozen, batch, optimizer=optimizer, arch=arch, rules=rules, micro_batches=micro_batches
+    )
     return with_frozen(trained, frozen), metrics
 
 
-@partial(jax.jit, static_argnames=("optimizer", "arch", "rules"), donate_argnames=("state",))
+@partial(jax.jit, static_argnames=("optimizer", "arch", "rules", "micro_batches"), donate_argnames=("state",))
 def sft_update(
     state: TrainState,
     frozen: Parameters[jax.Array] | None,
@@ -64,13 +59,16 @@ def sft_update(
     optimizer: OptimizerSection,
     arch: Architecture,
     rules: Rules,
+    micro_batches: int = 1,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """The compiled part of `sft_step`: `state` holds what is trained alone, and is donated."""
+    whole_weight = batch.count
 
-    def objective(trained):
-        return divide(imitation_loss(whole(trained, frozen), batch, arch, rules))
+    def objective(trained, part: SequenceBatch):
+        share = divide(Weighted(imitation_loss(whole(trained, frozen), part, arch, rules).sum, whole_weight))
+        return share, (None, share)
 
-    loss, gradients = jax.value_and_grad(objective)(state.params)
+    gradients, _, loss = summed_gradients(objective, state.params, batch, micro_batches)
     state, norm = apply_gradients(state, gradients, optimizer, frozen_router=arch.frozen_router)
     return state, {"sft/loss": loss, "train/gradient_norm": norm}
 
@@ -83,13 +81,16 @@ def train_sft(run: Run, arm: str, config: Config, console: Console) -> Ledger:
         sequences = pivot_sequences(prepared, {point.candidate.id for point in load_pivots(run, arm)})
     else:
         sequences = [sequence for item in prepared for sequence in item.rendered.sequences()]
-    longest = round_up(max(len(sequence.ids) for sequence in sequences), TRUNK_BUCKET)
+    shape = SequenceShape.holding(sequences, TRUNK_BUCKET)
     with jax.set_mesh(run.mesh):
 
         def advance(state: TrainState, indices: Any, step: int) -> tuple[TrainState, Any, Charges]:
             chosen = [sequences[i] for i in indices]
-            batch = sequence_batch(run, chosen, longest)
-            state, metrics = sft_step(state, batch, optimizer=section.optimizer, arch=run.arch, rules=run.rules)
+            batch = sequence_batch(run, chosen, shape)
+            state, metrics = sft_step(
+                state, batch, optimizer=section.optimizer,
+                arch=run.arch, rules=run.rules, micro_batches=section.micro_batches,
+            )  # fmt: skip
             logits = sum(int(sequence.action_mask.sum()) for sequence in chosen)
             forward = sequence_flops(run.arch, [len(sequence.ids) for sequence in chosen], logits)
             return state, metrics, {"update": Cost(trained_tokens=logits, flops=forward + backward_flops(forward))}
@@ -117,15 +118,3 @@ def pivot_sequences(prepared: Sequence[Prepared], pivots: set[str]) -> list[Toke
                 mask = np.arange(len(ids)) >= len(turn.state_ids)
                 chosen.append(TokenSequence(ids=ids, action_mask=mask))
     return chosen
-
-
-def sequence_batch(run: Run, sequences: Sequence[TokenSequence], length: int) -> SequenceBatch:
-    """Sequences padded on the right to one length, and to as many rows as the mesh divides."""
-    rows = round_up(len(sequences), batch_multiple(run.mesh, run.rules))
-    tokens, mask = np.zeros((rows, length), np.int32), np.zeros((rows, length), np.bool_)
-    for n, sequence in enumerate(sequences):
-        tokens[n, : len(sequence.ids)] = sequence.ids
-        mask[n, : len(sequence.ids)] = sequence.action_mask
-    return SequenceBatch(
-        to_mesh(tokens, run.mesh, run.rules, "batch", "seq"), to_mesh(mask, run.mesh, run.rules, "batch", "seq")
-    )

@@ -21,7 +21,7 @@ from pivot_jax.pipeline.batches import index_batches
 from pivot_jax.pipeline.checkpoint import newest_step
 from pivot_jax.pipeline.flops import sampling_cost, scoring_flops
 from pivot_jax.pipeline.groups import group_batch, judge_groups, pivot_row, sample_groups
-from pivot_jax.pipeline.grpo import anchor_logprobs, grpo_step
+from pivot_jax.pipeline.grpo import action_logprobs, grpo_step
 from pivot_jax.pipeline.ledger import Cost, Ledger, backward_flops
 from pivot_jax.pipeline.loop import Charges, Start, train_arm
 from pivot_jax.pipeline.optimizer import TrainState
@@ -100,7 +100,7 @@ def pivot_step(
     """Sample a group at each pivot, verify, update: one optimizer step, and what it cost by phase."""
     section = run.config.train
     rows = [pivot_row(point, section.group_size) for point in pivots]
-    row_count = common_rows(len(rows), run, sampler)
+    row_count = common_rows(len(rows), run, sampler, section.micro_batches)
     params, moving = behavior_policy(run, sampler, state.params)
     began = time.monotonic()
     points, sampled = sample_groups(sampler.run, params, rows, row_count, step)
@@ -110,17 +110,16 @@ def pivot_step(
     lengths = [len(action.ids) for group in groups for action in group]
     rollout = sampling_cost(run.arch, rows, lengths)
     rollout = replace(rollout, verifier_calls=len(lengths), seconds=time.monotonic() - began)
-    anchors = anchor_logprobs(state.params, reference, batch, arch=run.arch, rules=run.rules)
+    parts: Any = {"arch": run.arch, "rules": run.rules, "micro_batches": section.micro_batches}
     state, metrics = grpo_step(
-        state, batch, anchors,
-        loss=run.config.loss, optimizer=section.optimizer, arch=run.arch, rules=run.rules,
+        state, batch, action_logprobs(reference, batch, **parts),
+        loss=run.config.loss, optimizer=section.optimizer, **parts,
     )  # fmt: skip
     forward = scoring_flops(run.arch, rows, lengths)
-    # the two anchor passes: the policy before the update, and the reference
     charges: Charges = {
         **moving,
         "rollout": rollout,
-        "reference": Cost(flops=2 * forward),
+        "reference": Cost(flops=forward),
         "update": Cost(trained_tokens=sum(lengths), flops=forward + backward_flops(forward)),
     }
     return state, metrics, charges

@@ -160,7 +160,7 @@ def forward(
         arch: the architecture (static).
         rules: logical to mesh axes (static).
         keep_cache: return the trunks' keys and values (for decoding).
-        keep_experts: return the experts that tokens were sent to (for `moe.expert_load`).
+        keep_experts: return the experts that tokens were sent to (for `moe.expert_counts`).
     """
     x = embed(params, trunks, arch, rules)
     y = None if branches is None else embed(params, branches.tokens, arch, rules)

@@ -8,8 +8,6 @@ once more. All sums are float32.
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -74,11 +72,10 @@ def words_at_once(rows: int, held: int) -> int:
     return max(held // rows // LEAST_WORDS, 1) * LEAST_WORDS
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _in_parts(
+def _chosen_and_total(
     rows: Float[Array, "t D"], table: Float[Array, "D v"], words: Int[Array, " t"], width: int
 ) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
-    """The logit of each row's word (0 if it is not among these v) and log Σ exp(logit) over the v."""
+    """The logit of each row's word (0 if it is none of these v) and log Σ exp(logit) over them, `width` at a time."""
     return _forward(rows, table, words, width)[0]
 
 
@@ -127,6 +124,7 @@ def _backward(width: int, residuals, gradients: tuple[Array, Array]):
     return of_rows.astype(rows.dtype), of_table, None
 
 
+_in_parts = jax.custom_vjp(_chosen_and_total, nondiff_argnums=(3,))
 _in_parts.defvjp(_forward, _backward)
 
 

@@ -101,8 +101,8 @@ def mix_experts(
     )(x, routing.experts, routing.weights, gate, up, down)
 
 
-def expert_load(experts: Int[Array, "L ... K"], mask: Bool[Array, ...], arch: Architecture) -> ExpertLoad:
-    """How evenly the masked tokens are spread over the experts.
+def expert_counts(experts: Int[Array, "L ... K"], mask: Bool[Array, ...], arch: Architecture) -> Float[Array, "L E"]:
+    """How many of the (masked token, chosen expert) pairs go to each expert; counts of parts of a batch add up.
 
     Args:
         experts: those that tokens were sent to, from `forward(..., keep_experts=True)`.
@@ -111,15 +111,20 @@ def expert_load(experts: Int[Array, "L ... K"], mask: Bool[Array, ...], arch: Ar
     """
     chosen = experts[..., None] == jnp.arange(arch.experts).reshape((1,) * experts.ndim + (-1,))
     counted = chosen & mask[None, ..., None, None]
-    counts = jnp.sum(counted, axis=tuple(range(1, experts.ndim)), dtype=jnp.float32)
+    return jnp.sum(counted, axis=tuple(range(1, experts.ndim)), dtype=jnp.float32)
+
+
+def expert_load(counts: Float[Array, "L E"]) -> ExpertLoad:
+    """How evenly the counted tokens are spread over the experts."""
+    experts = counts.shape[1]
     share = counts / jnp.maximum(jnp.sum(counts, axis=-1, keepdims=True), 1.0)
     entropy = -jnp.sum(share * jnp.log(jnp.where(share > 0, share, 1.0)), axis=-1)
-    return ExpertLoad(share, jnp.max(share, axis=-1) * arch.experts, entropy / math.log(max(arch.experts, 2)))
+    return ExpertLoad(share, jnp.max(share, axis=-1) * experts, entropy / math.log(max(experts, 2)))
 
 
-def load_metrics(experts: Int[Array, "L ... K"], mask: Bool[Array, ...], arch: Architecture) -> dict[str, Array]:
-    """The load of the masked tokens in three numbers: of the layer that is worst, and on average."""
-    load = expert_load(experts, mask, arch)
+def load_metrics(counts: Float[Array, "L E"]) -> dict[str, Array]:
+    """The load of the counted tokens in three numbers: of the layer that is worst, and on average."""
+    load = expert_load(counts)
     return {
         "moe/load_peak": jnp.max(load.peak),
         "moe/load_peak_mean": jnp.mean(load.peak),

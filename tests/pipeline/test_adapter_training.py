@@ -8,8 +8,9 @@ import pytest
 
 from pivot_jax.config import LossSection, OptimizerSection
 from pivot_jax.pipeline.checkpoint import fresh_state
-from pivot_jax.pipeline.grpo import anchor_logprobs, grpo_step
-from pivot_jax.pipeline.sft import SequenceBatch, sft_step
+from pivot_jax.pipeline.grpo import action_logprobs, grpo_step
+from pivot_jax.pipeline.sequence_batches import SequenceBatch
+from pivot_jax.pipeline.sft import sft_step
 from pivot_jax.policy.lora import attached, initialise_adapters, merged
 from pivot_jax.policy.mesh import to_mesh
 from tests.pipeline.test_grpo import host_batch, on_mesh
@@ -27,7 +28,7 @@ def test_a_step_trains_adapters_and_nothing_else(arch, section):
         adapters = initialise_adapters(jax.random.key(0), arch, section, mesh, RULES)
         batch = SequenceBatch(
             to_mesh(tokens((N, S)), mesh, RULES, "batch", "seq"),
-            to_mesh(np.ones((N, S), np.bool_), mesh, RULES, "batch", "seq"),
+            to_mesh(np.tile(np.arange(S, dtype=np.int32), (N, 1)), mesh, RULES, "batch", "seq"),
         )
         state = fresh_state(attached(params, adapters), optimizer)
         held = {leaf.shape for leaf in jax.tree.leaves(state.moments) if leaf.ndim}
@@ -53,15 +54,16 @@ def test_a_grpo_step_with_adapters_moves_the_policy_away_from_its_own_base():
         adapters = initialise_adapters(jax.random.key(0), DENSE, LORA, mesh, RULES)
         batch, fixed = on_mesh(host, mesh), {"arch": DENSE, "rules": RULES}
         state = fresh_state(attached(params, adapters), optimizer)
-        before = anchor_logprobs(state.params, params, batch, **fixed)
-        np.testing.assert_array_equal(np.asarray(before.old_logprobs), np.asarray(before.reference_logprobs))
+        before = action_logprobs(params, batch, **fixed)
+        adapted = action_logprobs(state.params, batch, **fixed)
+        np.testing.assert_array_equal(np.asarray(adapted), np.asarray(before))
         for _ in range(3):
             state, metrics = grpo_step(state, batch, before, loss=LossSection(), optimizer=optimizer, **fixed)
-        after = anchor_logprobs(state.params, params, batch, **fixed)
-        np.testing.assert_array_equal(np.asarray(after.reference_logprobs), np.asarray(before.reference_logprobs))
-        plain = anchor_logprobs(jax.jit(merged)(state.params), params, batch, **fixed)
-    np.testing.assert_allclose(np.asarray(after.old_logprobs), np.asarray(plain.old_logprobs), atol=2e-5)
-    change = np.where(host["action_mask"], np.asarray(after.old_logprobs - before.old_logprobs), 0).sum(axis=-1)
+        after = action_logprobs(state.params, batch, **fixed)
+        np.testing.assert_array_equal(np.asarray(action_logprobs(params, batch, **fixed)), np.asarray(before))
+        plain = action_logprobs(jax.jit(merged)(state.params), batch, **fixed)
+    np.testing.assert_allclose(np.asarray(after), np.asarray(plain), atol=2e-5)
+    change = np.where(host["action_mask"], np.asarray(after - before), 0).sum(axis=-1)
     assert change[:, [0, 2]].mean() > 0 > change[:, [1, 3]].mean()
     assert float(metrics["train/gradient_norm"]) > 0 and float(metrics["policy/kl_to_reference"]) > 0
 
@@ -74,7 +76,7 @@ def test_a_grpo_step_reports_the_load_of_experts_and_leaves_a_frozen_router(froz
     host = host_batch()
     with jax.set_mesh(mesh):
         batch, fixed = on_mesh(host, mesh), {"arch": arch, "rules": RULES}
-        before = anchor_logprobs(params, params, batch, **fixed)
+        before = action_logprobs(params, batch, **fixed)
         state, metrics = grpo_step(
             fresh_state(params, optimizer), batch, before, loss=LossSection(), optimizer=optimizer, **fixed
         )

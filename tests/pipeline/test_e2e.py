@@ -11,7 +11,7 @@ import pytest
 from pivot_jax.config import ConfigError
 from pivot_jax.pipeline.arms import arm_run
 from pivot_jax.pipeline.e2e import episode_batch, play_groups, training_tasks
-from pivot_jax.pipeline.grpo import anchor_logprobs
+from pivot_jax.pipeline.grpo import action_logprobs
 from pivot_jax.pipeline.run import open_run
 from pivot_jax.policy.weights import read_weights
 from tests.pipeline.small_run import do, small_config
@@ -73,12 +73,10 @@ def test_behavior_logprobs_equal_the_trainers(run, played):
     """The growing cache samples what the trainer's one pass over the episode says, over all turns."""
     params, _, _, batch = played
     with jax.set_mesh(run.mesh):
-        anchors = anchor_logprobs(params, params, batch, arch=run.arch, rules=run.rules)
+        logprobs = action_logprobs(params, batch, arch=run.arch, rules=run.rules)
     mask = np.asarray(batch.action_mask)
     assert mask.sum() > 50
-    np.testing.assert_allclose(
-        np.asarray(anchors.old_logprobs)[mask], np.asarray(batch.behavior_logprobs)[mask], atol=5e-5
-    )
+    np.testing.assert_allclose(np.asarray(logprobs)[mask], np.asarray(batch.behavior_logprobs)[mask], atol=5e-5)
 
 
 def test_the_arm_trains_resumes_and_is_charged(tmp_path):

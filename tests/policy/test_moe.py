@@ -11,7 +11,7 @@ from pivot_jax.config import Architecture, MeshSection, SamplingSection
 from pivot_jax.policy.decoder import Branches, KeyValues, forward, unembed
 from pivot_jax.policy.logprobs import branch_logprobs
 from pivot_jax.policy.mesh import Rules, make_mesh, to_mesh
-from pivot_jax.policy.moe import expert_load, mix_experts, route
+from pivot_jax.policy.moe import expert_counts, expert_load, mix_experts, route
 from pivot_jax.policy.separate import separate_logprobs
 from pivot_jax.policy.spec import shardings
 from pivot_jax.rollout.decode import BranchPoints, empty_cache, extend_branches, sample_branches
@@ -248,7 +248,7 @@ def test_expert_load_counts_the_masked_tokens():
         def run(params, mask):
             hidden = forward(params, trunks, branches, MOE, RULES, keep_experts=True)
             assert hidden.trunk_experts.shape == (2, N, S, 2)
-            return hidden.branch_experts, expert_load(hidden.branch_experts, mask, MOE)
+            return hidden.branch_experts, expert_load(expert_counts(hidden.branch_experts, mask, MOE))
 
         experts, load = run(params, placed)
     experts = np.asarray(experts)
@@ -263,11 +263,11 @@ def test_expert_load_counts_the_masked_tokens():
 
 def test_expert_load_at_its_ends():
     everyone = jnp.broadcast_to(jnp.arange(8), (1, 1, 8, 8)).astype(jnp.int32)
-    even = expert_load(everyone, jnp.ones((1, 8), bool), MOE)
+    even = expert_load(expert_counts(everyone, jnp.ones((1, 8), bool), MOE))
     np.testing.assert_allclose([even.peak[0], even.entropy[0]], [1.0, 1.0], rtol=1e-6)
-    same = expert_load(jnp.full((1, 4, 6, 1), 3, jnp.int32), jnp.ones((4, 6), bool), MOE)
+    same = expert_load(expert_counts(jnp.full((1, 4, 6, 1), 3, jnp.int32), jnp.ones((4, 6), bool), MOE))
     np.testing.assert_allclose([same.peak[0], same.entropy[0]], [8.0, 0.0], atol=1e-6)
-    nobody = expert_load(everyone, jnp.zeros((1, 8), bool), MOE)
+    nobody = expert_load(expert_counts(everyone, jnp.zeros((1, 8), bool), MOE))
     assert float(jnp.max(nobody.share)) == 0
 
 

@@ -1,0 +1,70 @@
+"""Whole sequences to imitate: their batches, and the loss on the tokens that the policy should have written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from pivot_jax.config import Architecture
+from pivot_jax.data.rendered import TokenSequence
+from pivot_jax.objective.aggregation import Weighted, token_mean
+from pivot_jax.pipeline.action_loss import total
+from pivot_jax.pipeline.run import Run
+from pivot_jax.policy.logprobs import logprobs_at
+from pivot_jax.policy.mesh import Rules, batch_multiple, to_mesh
+from pivot_jax.policy.spec import Parameters
+from pivot_jax.rollout.layout import round_up
+
+
+@struct.dataclass
+class SequenceBatch:
+    """Sequences, and where their action tokens stand: most tokens are states, whose logits nobody needs."""
+
+    tokens: Int[Array, "N S"]
+    places: Int[Array, "N A"]
+    """In order; 0 where a sequence has fewer than A: nothing predicts the token there."""
+
+    @property
+    def count(self) -> Float[Array, ""]:
+        """Number of action tokens."""
+        return jnp.sum(self.places > 0, dtype=jnp.float32)
+
+
+@dataclass(frozen=True)
+class SequenceShape:
+    """S and A of a batch."""
+
+    tokens: int
+    actions: int
+
+    @classmethod
+    def holding(cls, sequences: Sequence[TokenSequence], bucket: int) -> SequenceShape:
+        """The smallest multiples of `bucket` that hold each of these."""
+        tokens = max(len(sequence.ids) for sequence in sequences)
+        actions = max(int(sequence.action_mask.sum()) for sequence in sequences)
+        return cls(round_up(tokens, bucket), round_up(actions, bucket))
+
+
+def imitation_loss(params: Parameters[jax.Array], batch: SequenceBatch, arch: Architecture, rules: Rules) -> Weighted:
+    """Sum of -log pi over the action tokens of a batch, and their number."""
+    logprobs = logprobs_at(params, batch.tokens, batch.places, arch, rules)
+    return total(jax.vmap(token_mean)(-logprobs, batch.places > 0))
+
+
+def sequence_batch(run: Run, sequences: Sequence[TokenSequence], shape: SequenceShape) -> SequenceBatch:
+    """Sequences padded on the right to one shape, and to as many rows as the mesh divides."""
+    rows = round_up(len(sequences), batch_multiple(run.mesh, run.rules))
+    tokens, places = np.zeros((rows, shape.tokens), np.int32), np.zeros((rows, shape.actions), np.int32)
+    for n, sequence in enumerate(sequences):
+        predicted = np.flatnonzero(sequence.action_mask)
+        tokens[n, : len(sequence.ids)] = sequence.ids
+        places[n, : len(predicted)] = predicted
+    return SequenceBatch(
+        to_mesh(tokens, run.mesh, run.rules, "batch", "seq"), to_mesh(places, run.mesh, run.rules, "batch", "seq")
+    )
