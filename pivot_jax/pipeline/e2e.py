@@ -96,10 +96,10 @@ def episode_step(
     episodes = [episode for group in groups for episode in group]
     rollout = sum((episode_cost(run.arch, episode) for episode in episodes), Cost.zero())
     rollout = replace(rollout, verifier_calls=len(episodes), seconds=time.monotonic() - began)
-    parts: Any = {"arch": run.arch, "rules": run.rules, "micro_batches": section.micro_batches}
+    fixed: Any = {"arch": run.arch, "rules": run.rules, "micro_batches": section.micro_batches}
     state, metrics = grpo_step(
-        state, batch, action_logprobs(reference, batch, **parts),
-        loss=config.loss, optimizer=section.optimizer, **parts,
+        state, batch, action_logprobs(reference, batch, **fixed),
+        loss=config.loss, optimizer=section.optimizer, **fixed,
     )  # fmt: skip
     metrics["rollout/turns"] = np.float32(np.mean([episode.turns for episode in episodes]))
     forward = sequence_flops(run.arch, [len(episode.ids) for episode in episodes], rollout.sampled_tokens)

@@ -110,10 +110,10 @@ def pivot_step(
     lengths = [len(action.ids) for group in groups for action in group]
     rollout = sampling_cost(run.arch, rows, lengths)
     rollout = replace(rollout, verifier_calls=len(lengths), seconds=time.monotonic() - began)
-    parts: Any = {"arch": run.arch, "rules": run.rules, "micro_batches": section.micro_batches}
+    fixed: Any = {"arch": run.arch, "rules": run.rules, "micro_batches": section.micro_batches}
     state, metrics = grpo_step(
-        state, batch, action_logprobs(reference, batch, **parts),
-        loss=run.config.loss, optimizer=section.optimizer, **parts,
+        state, batch, action_logprobs(reference, batch, **fixed),
+        loss=run.config.loss, optimizer=section.optimizer, **fixed,
     )  # fmt: skip
     forward = scoring_flops(run.arch, rows, lengths)
     charges: Charges = {

@@ -1,10 +1,13 @@
 """Attention over trunks, and of branches that hang off positions of a trunk.
 
 A branch token sees the trunk's keys before the branch's `start` and its own branch's keys up to itself, in one
-softmax. So B branches cost one pass over their trunk instead of B.
+softmax. So B branches cost one pass over their trunk instead of B. Scores and softmax are float32 whatever the policy
+computes in: a score of 60 rounded to bfloat16 is wrong by up to 0.1, and so is its weight.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +29,7 @@ def trunk_attention(
     scores = jnp.einsum(
         "nsmgh,numh->nmgsu", query, key,
         out_sharding=rules.computed("batch", "kv_heads", "heads_per_kv", "seq", "seq"),
+        preferred_element_type=jnp.float32,
     )  # fmt: skip
     causal = jnp.arange(S)[:, None] >= jnp.arange(S)[None, :]
     weights = _softmax(scores, causal[None, None, None], query.shape[-1]).astype(value.dtype)
@@ -57,20 +61,21 @@ def branch_attention(
     """
     T, S, U = query.shape[2], trunk_key.shape[1], key.shape[2]
     layout = rules.computed("batch", "branch", "kv_heads", "heads_per_kv", "seq", "seq")
-    to_trunk = jnp.einsum("nbtmgh,nsmh->nbmgts", query, trunk_key, out_sharding=layout)
-    to_branch = jnp.einsum("nbtmgh,nbumh->nbmgtu", query, key, out_sharding=layout)
+    scores = partial(jnp.einsum, out_sharding=layout, preferred_element_type=jnp.float32)
+    to_trunk = scores("nbtmgh,nsmh->nbmgts", query, trunk_key)
+    to_branch = scores("nbtmgh,nbumh->nbmgtu", query, key)
     sees_trunk = jnp.arange(S)[None, None, :] < start[:, :, None]
     sees_branch = ((offset + jnp.arange(T))[:, None] >= jnp.arange(U)[None, :])[None, None]
     if first is not None:
         sees_branch = sees_branch & (jnp.arange(U)[None, None, None] >= first[:, :, None, None])
-    scores = jnp.concatenate(
+    both = jnp.concatenate(
         [
-            jnp.where(sees_trunk[:, :, None, None, None, :], to_trunk.astype(jnp.float32), MASKED),
-            jnp.where(sees_branch[:, :, None, None], to_branch.astype(jnp.float32), MASKED),
+            jnp.where(sees_trunk[:, :, None, None, None, :], to_trunk, MASKED),
+            jnp.where(sees_branch[:, :, None, None], to_branch, MASKED),
         ],
         axis=-1,
     )
-    weights = jax.nn.softmax(scores / jnp.sqrt(jnp.float32(query.shape[-1])), axis=-1).astype(value.dtype)
+    weights = jax.nn.softmax(both / jnp.sqrt(jnp.float32(query.shape[-1])), axis=-1).astype(value.dtype)
     out = rules.computed("batch", "branch", "seq", "kv_heads", "heads_per_kv", "head_dim")
     from_trunk = jnp.einsum("nbmgts,nsmh->nbtmgh", weights[..., :S], trunk_value, out_sharding=out)
     from_branch = jnp.einsum("nbmgtu,nbumh->nbtmgh", weights[..., S:], value, out_sharding=out)
@@ -79,5 +84,4 @@ def branch_attention(
 
 def _softmax(scores: Array, visible: Array, head_dim: int) -> Array:
     """Softmax in float32 over visible keys, after the usual scaling by sqrt(head_dim)."""
-    scores = scores.astype(jnp.float32) / jnp.sqrt(jnp.float32(head_dim))
-    return jax.nn.softmax(jnp.where(visible, scores, MASKED), axis=-1)
+    return jax.nn.softmax(jnp.where(visible, scores / jnp.sqrt(jnp.float32(head_dim)), MASKED), axis=-1)

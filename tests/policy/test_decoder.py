@@ -134,17 +134,6 @@ def test_padding_changes_nothing():
     np.testing.assert_allclose(short, long[:, :S], atol=1e-5, rtol=0)
 
 
-def test_bfloat16_compute_stays_near_float32():
-    arch = DENSE.model_copy(update={"dtype": "bfloat16"})
-    mesh, params = policy()
-    with jax.set_mesh(mesh):
-        trunks, branches = inputs(mesh)
-        run = jax.jit(branch_logprobs, static_argnums=(3, 4))
-        wide, narrow = (run(params, trunks, branches, a, RULES) for a in (DENSE, arch))
-        assert narrow.dtype == jnp.float32
-    np.testing.assert_allclose(np.asarray(narrow), np.asarray(wide), atol=0.15, rtol=0)
-
-
 def test_an_impossible_layout_is_refused_before_anything_runs():
     from pivot_jax.policy.mesh import abstract_mesh
 
