@@ -39,9 +39,10 @@ def chosen_logprobs(
         held: logits that a device may hold.
 
     Raises:
-        ValueError: the rules split the embedding while it is computed on.
+        ValueError: the rules split the embedding while it is computed on, or words and tokens over one mesh axis.
     """
     lead = token_axes(tokens.ndim)
+    rules.computed(*lead, "vocab")  # refuses a mesh axis over which devices would hold other words of other tokens
     if mesh_axes(rules.computed("embed")):
         raise ValueError("mesh.rules.embed: logits are products of whole embeddings; leave its computed axes empty")
     of_tokens, of_words = mesh_axes(rules.computed(*lead)), mesh_axes(rules.computed("vocab"))

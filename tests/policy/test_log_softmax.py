@@ -136,7 +136,11 @@ def test_log_probs_at_places_are_those_of_all_tokens_there(arch):
         np.testing.assert_allclose(np.asarray(mine), plain, atol=3e-6 * np.abs(plain).max(), rtol=0)
 
 
-def test_a_rule_that_splits_the_embedding_is_refused():
-    rules = Rules.make({"embed": (("fsdp",), ("tensor",))})
-    with pytest.raises(ValueError, match=r"mesh\.rules\.embed"):
+@pytest.mark.parametrize(
+    ("axis", "rule", "message"),
+    [("embed", ("tensor",), r"mesh\.rules\.embed"), ("seq", ("tensor",), r"mesh.*(twice|tensor)")],
+)
+def test_a_rule_that_splits_the_embedding_or_tokens_as_words_are_split_is_refused(axis, rule, message):
+    rules = Rules.make({axis: ((), rule)})
+    with pytest.raises(ValueError, match=message):
         chosen_logprobs(jnp.zeros((8, 2, D)), jnp.zeros((D, 4)), jnp.zeros((8, 2), jnp.int32), rules)
