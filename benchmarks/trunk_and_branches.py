@@ -46,7 +46,7 @@ def measure(states: int, state_tokens: int, group: int, action_tokens: int) -> l
         params = initialise(jax.random.key(0), ARCH, mesh, RULES)
         trunks = to_mesh(draw.integers(0, 384, (states, state_tokens)), mesh, RULES, "batch", "seq")
         branches = Branches(
-            to_mesh(draw.integers(0, 384, (states, group, action_tokens)), mesh, RULES, "batch", "branch", "seq"),
+            to_mesh(draw.integers(0, 384, (states, group, action_tokens)), mesh, RULES, "batch", "branch", "token"),
             to_mesh(np.full((states, group), state_tokens), mesh, RULES, "batch", "branch"),
         )
 

@@ -163,10 +163,10 @@ def episode_batch(run: Run, groups: Sequence[Sequence[Episode]]) -> GroupBatch:
     pair = ("batch", "branch")
     return GroupBatch(
         trunks=to_mesh(trunks, run.mesh, run.rules, "batch", "seq"),
-        tokens=to_mesh(tokens, run.mesh, run.rules, *pair, "seq"),
+        tokens=to_mesh(tokens, run.mesh, run.rules, *pair, "token"),
         start=to_mesh(start, run.mesh, run.rules, *pair),
-        action_mask=to_mesh(mask, run.mesh, run.rules, *pair, "seq"),
-        behavior_logprobs=to_mesh(behavior_logprobs, run.mesh, run.rules, *pair, "seq"),
+        action_mask=to_mesh(mask, run.mesh, run.rules, *pair, "token"),
+        behavior_logprobs=to_mesh(behavior_logprobs, run.mesh, run.rules, *pair, "token"),
         rewards=to_mesh(rewards, run.mesh, run.rules, *pair),
         valid=to_mesh(valid, run.mesh, run.rules, *pair),
         finished=to_mesh(finished, run.mesh, run.rules, *pair),

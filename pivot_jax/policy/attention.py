@@ -1,8 +1,11 @@
 """Attention over trunks, and of branches that hang off positions of a trunk.
 
 A branch token sees the trunk's keys before the branch's `start` and its own branch's keys up to itself, in one
-softmax. So B branches cost one pass over their trunk instead of B. Scores and softmax are float32 whatever the policy
-computes in: a score of 60 rounded to bfloat16 is wrong by up to 0.1, and so is its weight.
+softmax. So B branches cost one pass over their trunk instead of B. Short trunks are attended to in one piece, here;
+long ones, and those that are split over devices, a block of scores at a time (`split_attention`).
+
+Scores and softmax are float32 whatever the policy computes in: a score of 60 rounded to bfloat16 is wrong by up to 0.1,
+and so is its weight.
 """
 
 from __future__ import annotations
@@ -13,9 +16,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from pivot_jax.policy.mesh import Rules
+from pivot_jax.policy.blockwise import MASKED
+from pivot_jax.policy.mesh import Rules, is_split
+from pivot_jax.policy.split_attention import split_branch_attention, split_trunk_attention
 
-MASKED = -1e30
+ATTENTION_BLOCK = 512
+"""Where there are more scores to a head than a square of this side, they are computed a block at a time."""
 
 
 def trunk_attention(
@@ -26,9 +32,12 @@ def trunk_attention(
 ) -> Float[Array, "N S M G H"]:
     """Causal attention within each trunk. Padding stands on the right, where no real token looks."""
     S = query.shape[1]
+    if S * S > ATTENTION_BLOCK**2 or is_split(key, rules, "seq"):
+        return split_trunk_attention(query, key, value, rules, ATTENTION_BLOCK)
+    key, value = _whole(key, rules), _whole(value, rules)
     scores = jnp.einsum(
         "nsmgh,numh->nmgsu", query, key,
-        out_sharding=rules.computed("batch", "kv_heads", "heads_per_kv", "seq", "seq"),
+        out_sharding=rules.computed("batch", "kv_heads", "heads_per_kv", "seq", "token"),
         preferred_element_type=jnp.float32,
     )  # fmt: skip
     causal = jnp.arange(S)[:, None] >= jnp.arange(S)[None, :]
@@ -60,7 +69,13 @@ def branch_attention(
         first: place of a branch's first token when it is padded on the left (None: 0).
     """
     T, S, U = query.shape[2], trunk_key.shape[1], key.shape[2]
-    layout = rules.computed("batch", "branch", "kv_heads", "heads_per_kv", "seq", "seq")
+    if T * max(S, U) > ATTENTION_BLOCK**2 or is_split(trunk_key, rules, "seq"):
+        first = jnp.zeros_like(start) if first is None else first
+        return split_branch_attention(
+            query, trunk_key, trunk_value, key, value, start, offset, first, rules, ATTENTION_BLOCK
+        )
+    trunk_key, trunk_value = _whole(trunk_key, rules), _whole(trunk_value, rules)
+    layout = rules.computed("batch", "branch", "kv_heads", "heads_per_kv", "token", "token")
     scores = partial(jnp.einsum, out_sharding=layout, preferred_element_type=jnp.float32)
     to_trunk = scores("nbtmgh,nsmh->nbmgts", query, trunk_key)
     to_branch = scores("nbtmgh,nbumh->nbmgtu", query, key)
@@ -76,10 +91,15 @@ def branch_attention(
         axis=-1,
     )
     weights = jax.nn.softmax(both / jnp.sqrt(jnp.float32(query.shape[-1])), axis=-1).astype(value.dtype)
-    out = rules.computed("batch", "branch", "seq", "kv_heads", "heads_per_kv", "head_dim")
+    out = rules.computed("batch", "branch", "token", "kv_heads", "heads_per_kv", "head_dim")
     from_trunk = jnp.einsum("nbmgts,nsmh->nbtmgh", weights[..., :S], trunk_value, out_sharding=out)
     from_branch = jnp.einsum("nbmgtu,nbumh->nbtmgh", weights[..., S:], value, out_sharding=out)
     return from_trunk + from_branch
+
+
+def _whole(array: Array, rules: Rules) -> Array:
+    """Keys or values of a trunk that no device holds a part of, laid out as such."""
+    return jax.reshard(array, rules.computed("batch", "token", "kv_heads", "head_dim"))
 
 
 def _softmax(scores: Array, visible: Array, head_dim: int) -> Array:

@@ -165,6 +165,7 @@ def forward(
     x = embed(params, trunks, arch, rules)
     y = None if branches is None else embed(params, branches.tokens, arch, rules)
     trunk_positions = jnp.broadcast_to(jnp.arange(trunks.shape[1])[None], trunks.shape)
+    trunk_positions = jax.reshard(trunk_positions, rules.computed("batch", "seq"))
 
     def step(carry, stored: Block[jax.Array]):
         x, y = jax.tree.map(named_input, carry)

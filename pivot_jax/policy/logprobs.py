@@ -36,8 +36,11 @@ def trunk_logprobs(
 ) -> Float[Array, "N S"]:
     """log π(token s | tokens before s) of every trunk token; 0 at s = 0."""
     hidden = forward(params, trunks, None, arch, rules).trunk
-    logprobs = chosen_logprobs(hidden[:, :-1], unembedding(params, arch, rules), trunks[:, 1:], rules)
-    return jnp.pad(logprobs, ((0, 0), (1, 0)))
+    # a trunk that is split over devices is not cut: the place of the last token, which nothing follows, is computed too
+    whole, split = rules.computed("batch", "token"), rules.computed("batch", "seq")
+    following = jax.reshard(jnp.roll(jax.reshard(trunks, whole), -1, axis=1), split)
+    logprobs = jax.reshard(chosen_logprobs(hidden, unembedding(params, arch, rules), following, rules), whole)
+    return jax.reshard(jnp.pad(logprobs[:, :-1], ((0, 0), (1, 0))), split)
 
 
 def logprobs_at(

@@ -28,10 +28,12 @@ ALL_DATA = MeshSection()
 # gathered for the matmul; a norm's scale is small and stays whole, and the input embedding is not split by vocabulary
 # because a gather over a split table is a collective for each token. `experts` are the experts that are computed;
 # `routed` those that the router scores, all of which every token must see. `rank` is the small side of an adapter.
+# `seq` are the tokens of a trunk, `token` those of a branch, or keys, which a query must see all of.
 DEFAULT_RULES: dict[str, tuple[MeshAxes, MeshAxes]] = {
     "batch": (("data", "fsdp"), ("data", "fsdp")),
     "branch": ((), ()),
-    "seq": ((), ()),
+    "seq": ((), ("context",)),
+    "token": ((), ()),
     "layers": ((), ()),
     "embed": (("fsdp",), ()),
     "norm": ((), ()),
@@ -88,6 +90,12 @@ def mesh_axes(spec: PartitionSpec) -> MeshAxes:
     """All mesh axes that a partition uses, in the order of its dimensions."""
     parts = [() if part is None else (part,) if isinstance(part, str) else tuple(part) for part in spec]
     return tuple(name for part in parts for name in part)
+
+
+def is_split(array: jax.Array, rules: Rules, *axes: str) -> bool:
+    """Whether the array's mesh has several parts of a dimension with one of these logical axes."""
+    sizes = jax.typeof(array).sharding.mesh.shape
+    return any(sizes[name] > 1 for name in mesh_axes(rules.computed(*axes)))
 
 
 def make_mesh(section: MeshSection = ALL_DATA, devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from pivot_jax.policy.mesh import Rules
+from pivot_jax.policy.mesh import Rules, is_split
 
 
 def project(
@@ -39,7 +39,7 @@ def project(
     own, _ = subscripts.split("->")[0].split(",")
     rank = x.ndim - len(own) + 1
     lead, tokens = x.shape[:rank], token_axes(rank)
-    if any(part for part in rules.computed(*tokens)[1:]):  # sequences are split over devices: they stay as they are
+    if is_split(x, rules, *tokens[1:]):  # sequences are split over devices: they stay as they are
         names = "xyz"[:rank]
         out = rules.computed(*tokens, *axes)
         return jnp.einsum(
@@ -59,4 +59,4 @@ def project(
 
 def token_axes(rank: int) -> tuple[str, ...]:
     """Logical axes of token arrays: `[N]`, `[N, S]` or `[N, B, T]`."""
-    return {1: ("batch",), 2: ("batch", "seq"), 3: ("batch", "branch", "seq")}[rank]
+    return {1: ("batch",), 2: ("batch", "seq"), 3: ("batch", "branch", "token")}[rank]

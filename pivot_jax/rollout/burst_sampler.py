@@ -85,7 +85,7 @@ class BurstSampler:
         if self._whole(size) >= state.key.shape[1]:
             return rows, state
         index = np.resize(np.array(present, np.int32), self._whole(size))
-        state = take_rows(state, to_mesh(index, self.mesh, self.rules, "seq"), self.rules)
+        state = take_rows(state, to_mesh(index, self.mesh, self.rules, "token"), self.rules)
         return [*(rows[n] for n in present), *[None] * (size - len(present))], state
 
     def _points(self, rows: Sequence[Episode | None], count: int, F: int) -> BurstPoints:
@@ -101,7 +101,7 @@ class BurstSampler:
             uid[n], draw[n] = state_uid(episode.name), episode.game.draw
         return BurstPoints(
             cached=to_mesh(cached, self.mesh, self.rules, "batch"),
-            fed=to_mesh(fed, self.mesh, self.rules, "batch", "seq"),
+            fed=to_mesh(fed, self.mesh, self.rules, "batch", "token"),
             fed_length=to_mesh(fed_length, self.mesh, self.rules, "batch"),
             written=to_mesh(written, self.mesh, self.rules, "batch"),
             uid=to_mesh(uid, self.mesh, self.rules, "batch"),

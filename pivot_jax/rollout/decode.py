@@ -87,7 +87,7 @@ def sample_branches(
     params = merged(params)  # once, not for every token: adapters are small but the sum is as large as the weights
     trunk_cache = forward(params, points.trunks, None, arch, rules, keep_cache=True).trunk_cache
     assert trunk_cache is not None
-    flat = rules.computed("batch", "branch", "seq")
+    flat = rules.computed("batch", "branch", "token")
     tokens = jax.reshard(jnp.pad(points.forced, ((0, 0), (0, 0), (0, T - F))), flat)
     cache = empty_cache(N, B, T, arch, rules)
     keys = jax.vmap(jax.vmap(lambda uid, draw: jax.random.fold_in(jax.random.fold_in(run_key, uid), draw)))(
@@ -178,7 +178,7 @@ def extend_branches(
 
 def empty_cache(rows: int, branches: int, length: int, arch: Architecture, rules: Rules) -> KeyValues:
     """Room for the keys and values of `branches` branches of `length` tokens on each row."""
-    axes = rules.computed("layers", "batch", "branch", "seq", "kv_heads", "head_dim")
+    axes = rules.computed("layers", "batch", "branch", "token", "kv_heads", "head_dim")
     empty = jnp.zeros((arch.layers, rows, branches, length, arch.kv_heads, arch.head_dim), arch.dtype)
     return KeyValues(*(jax.reshard(empty, axes) for _ in range(2)))
 

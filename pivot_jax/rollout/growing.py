@@ -104,7 +104,7 @@ def sample_burst(
         points.uid, points.draw
     )
     stop_ids = jnp.array(stop, jnp.int32)
-    rows = rules.computed("batch", "seq")
+    rows = rules.computed("batch", "token")
 
     def sample(place: Int[Array, ""], hidden: Float[Array, "N 1 1 D"], burst: Burst, done: Array):
         """The token at `place` of every row's branch."""

@@ -80,7 +80,7 @@ def lay_out(
     return BranchPoints(
         trunks=to_mesh(trunks, mesh, rules, "batch", "seq"),
         start=to_mesh(start, mesh, rules, *pair),
-        forced=to_mesh(forced, mesh, rules, *pair, "seq"),
+        forced=to_mesh(forced, mesh, rules, *pair, "token"),
         forced_length=to_mesh(length, mesh, rules, *pair),
         uid=to_mesh(uid, mesh, rules, *pair),
         draw=to_mesh(draw, mesh, rules, *pair),

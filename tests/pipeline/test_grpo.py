@@ -45,7 +45,7 @@ def host_batch(seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def on_mesh(host: dict[str, np.ndarray], mesh) -> GroupBatch:
-    per_token = dict.fromkeys(("tokens", "action_mask", "behavior_logprobs"), ("batch", "branch", "seq"))
+    per_token = dict.fromkeys(("tokens", "action_mask", "behavior_logprobs"), ("batch", "branch", "token"))
     axes = {"trunks": ("batch", "seq"), "is_message": ("batch",), **per_token}
     return GroupBatch(**{k: to_mesh(v, mesh, RULES, *axes.get(k, ("batch", "branch"))) for k, v in host.items()})
 
@@ -93,7 +93,7 @@ def measured(loss: LossSection) -> tuple[float, dict[str, float]]:
     logprobs, batch = irregular_batch()
     mesh, _ = policy()
     with jax.set_mesh(mesh):
-        logprobs = [to_mesh(a, mesh, RULES, "batch", "branch", "seq") for a in logprobs]
+        logprobs = [to_mesh(a, mesh, RULES, "batch", "branch", "token") for a in logprobs]
         compiled = jax.jit(group_loss, static_argnames="loss")
         value, metrics = compiled(*logprobs, on_mesh(batch, mesh), loss=loss)
         return float(value), {name: float(metric) for name, metric in metrics.items()}
@@ -173,7 +173,7 @@ def gradients(batch: dict[str, np.ndarray], loss: LossSection, behavior: bool = 
     """Gradient with respect to the log-probs at a policy equal to its anchors."""
     mesh, _ = policy()
     with jax.set_mesh(mesh):
-        logprobs = to_mesh(batch["behavior_logprobs"], mesh, RULES, "batch", "branch", "seq")
+        logprobs = to_mesh(batch["behavior_logprobs"], mesh, RULES, "batch", "branch", "token")
         device = on_mesh(batch, mesh)
         return np.asarray(jax.grad(lambda x: group_loss(x, logprobs, logprobs, device, loss)[0])(logprobs))
 
@@ -232,7 +232,7 @@ def test_the_sampler_correction_weighs_tokens():
     mesh, _ = policy()
     with jax.set_mesh(mesh):
         old = jnp.asarray(batch["behavior_logprobs"]) + 0.5  # the trainer finds every token e^0.5 times as likely
-        logprobs = to_mesh(np.asarray(old), mesh, RULES, "batch", "branch", "seq")
+        logprobs = to_mesh(np.asarray(old), mesh, RULES, "batch", "branch", "token")
         loss = LossSection(kl_coef=0.0, importance_cap=1.2)
         device = on_mesh(batch, mesh)
         capped = jax.grad(lambda x: group_loss(x, logprobs, logprobs, device, loss)[0])(logprobs)

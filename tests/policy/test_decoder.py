@@ -22,7 +22,7 @@ def inputs(mesh, seed: int = 0, trunks: np.ndarray | None = None):
     start = np.random.default_rng(seed).integers(0, S - 1, (N, B)).astype(np.int32)
     start[0] = [0, 1, S]  # nothing of the trunk, one token, all of it
     branches = Branches(
-        to_mesh(tokens((N, B, T), seed + 1), mesh, RULES, "batch", "branch", "seq"),
+        to_mesh(tokens((N, B, T), seed + 1), mesh, RULES, "batch", "branch", "token"),
         to_mesh(start, mesh, RULES, "batch", "branch"),
     )
     return to_mesh(tokens((N, S), seed) if trunks is None else trunks, mesh, RULES, "batch", "seq"), branches
@@ -34,7 +34,7 @@ def test_branches_equal_separate_sequences_in_logprobs_loss_and_every_gradient(a
     weights = np.random.default_rng(5).normal(size=(N, B, T)).astype(np.float32)
     with jax.set_mesh(mesh):
         trunks, branches = inputs(mesh)
-        weights = to_mesh(weights, mesh, RULES, "batch", "branch", "seq")
+        weights = to_mesh(weights, mesh, RULES, "batch", "branch", "token")
 
         def loss(params, logprobs_of):
             logprobs = logprobs_of(params, trunks, branches, arch, RULES)
@@ -90,7 +90,7 @@ def test_causality_by_gradient():
     with jax.set_mesh(mesh):
         trunks = to_mesh(tokens((N, S)), mesh, RULES, "batch", "seq")
         branches = Branches(
-            to_mesh(tokens((N, B, T), 1), mesh, RULES, "batch", "branch", "seq"),
+            to_mesh(tokens((N, B, T), 1), mesh, RULES, "batch", "branch", "token"),
             to_mesh(start, mesh, RULES, "batch", "branch"),
         )
         base = np.asarray(jax.jit(branch_logprobs, static_argnums=(3, 4))(params, trunks, branches, DENSE, RULES))
@@ -102,7 +102,7 @@ def test_causality_by_gradient():
             assert (np.abs(other - base).max() > 1e-4) == visible
         later = np.array(tokens((N, B, T), 1))
         later[:, :, 3] = (later[:, :, 3] + 1) % 64
-        moved = Branches(to_mesh(later, mesh, RULES, "batch", "branch", "seq"), branches.start)
+        moved = Branches(to_mesh(later, mesh, RULES, "batch", "branch", "token"), branches.start)
         other = np.asarray(jax.jit(branch_logprobs, static_argnums=(3, 4))(params, trunks, moved, DENSE, RULES))
     np.testing.assert_array_equal(other[:, :, :3], base[:, :, :3])
     assert np.abs(other[:, :, 3:] - base[:, :, 3:]).min(axis=(0, 1)).max() > 0
@@ -114,7 +114,7 @@ def test_a_branch_sees_no_other_branch():
         trunks, branches = inputs(mesh)
         other = np.array(tokens((N, B, T), 1))
         other[:, 1] = (other[:, 1] + 7) % 64
-        changed = Branches(to_mesh(other, mesh, RULES, "batch", "branch", "seq"), branches.start)
+        changed = Branches(to_mesh(other, mesh, RULES, "batch", "branch", "token"), branches.start)
         run = jax.jit(branch_logprobs, static_argnums=(3, 4))
         first, second = (np.asarray(run(params, trunks, b, DENSE, RULES)) for b in (branches, changed))
     np.testing.assert_array_equal(first[:, [0, 2]], second[:, [0, 2]])

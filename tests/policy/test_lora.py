@@ -41,7 +41,7 @@ def adapted(arch: Architecture, section: LoraSection, shape: MeshSection = EXPER
 def inputs(mesh):
     start = np.random.default_rng(3).integers(0, S, (N, B)).astype(np.int32)
     branches = Branches(
-        to_mesh(tokens((N, B, T), 1), mesh, RULES, "batch", "branch", "seq"),
+        to_mesh(tokens((N, B, T), 1), mesh, RULES, "batch", "branch", "token"),
         to_mesh(start, mesh, RULES, "batch", "branch"),
     )
     return to_mesh(tokens((N, S)), mesh, RULES, "batch", "seq"), branches

@@ -35,7 +35,7 @@ def test_every_shipped_mesh_fits_every_shipped_model(file):
             return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=NamedSharding(mesh, rules.computed(*axes)))
 
         trunks = tokens(rows, 16, axes=("batch", "seq"))
-        branches = tokens(rows, 2, 4, axes=("batch", "branch", "seq"))
+        branches = tokens(rows, 2, 4, axes=("batch", "branch", "token"))
         start = tokens(rows, 2, axes=("batch", "branch"))
 
         def logprobs(params, trunks, branches, start, arch=arch):
@@ -50,7 +50,7 @@ def test_stored_and_computed_placements():
     rules = Rules.make()
     assert rules.stored("embed", "mlp") == PartitionSpec("fsdp", "tensor")
     assert rules.computed("embed", "mlp") == PartitionSpec(None, "tensor")
-    assert rules.computed("batch", "seq") == PartitionSpec(("data", "fsdp"), None)
+    assert rules.computed("batch", "seq") == PartitionSpec(("data", "fsdp"), "context")
 
 
 def test_an_override_changes_one_row_and_keeps_the_rest():

@@ -60,7 +60,7 @@ def block_inputs(arch: Architecture, shape: tuple[int, ...], seed: int = 0) -> l
 
 def mixed(arrays: list[np.ndarray], mesh, rules: Rules, arch: Architecture, weights: np.ndarray | None = None):
     """The block's output, or with `weights` the gradients of its weighted sum with respect to all its inputs."""
-    tokens = ("batch", "seq") if arrays[0].ndim == 3 else ("batch", "branch", "seq")
+    tokens = ("batch", "seq") if arrays[0].ndim == 3 else ("batch", "branch", "token")
     axes = [(*tokens, "embed"), ("embed", "routed"), *[("experts", "embed", "expert_mlp")] * 2,
             ("experts", "expert_mlp", "embed")]  # fmt: skip
     with jax.set_mesh(mesh):
@@ -125,7 +125,7 @@ def inputs(mesh, rules=RULES, seed: int = 0):
     start = np.random.default_rng(seed).integers(0, S - 1, (N, B)).astype(np.int32)
     start[0] = [0, 1, S]
     branches = Branches(
-        to_mesh(tokens((N, B, T), seed + 1), mesh, rules, "batch", "branch", "seq"),
+        to_mesh(tokens((N, B, T), seed + 1), mesh, rules, "batch", "branch", "token"),
         to_mesh(start, mesh, rules, "batch", "branch"),
     )
     return to_mesh(tokens((N, S), seed), mesh, rules, "batch", "seq"), branches
@@ -161,7 +161,7 @@ def test_branches_equal_separate_sequences_in_logprobs_and_every_gradient(remat)
     weights = np.random.default_rng(5).normal(size=(N, B, T)).astype(np.float32)
     with jax.set_mesh(mesh):
         trunks, branches = inputs(mesh)
-        weights = to_mesh(weights, mesh, RULES, "batch", "branch", "seq")
+        weights = to_mesh(weights, mesh, RULES, "batch", "branch", "token")
 
         def loss(params, logprobs_of):
             logprobs = logprobs_of(params, trunks, branches, arch, RULES)
@@ -242,7 +242,7 @@ def test_expert_load_counts_the_masked_tokens():
     mask = np.random.default_rng(0).random((N, B, T)) < 0.6
     with jax.set_mesh(mesh):
         trunks, branches = inputs(mesh)
-        placed = to_mesh(mask, mesh, RULES, "batch", "branch", "seq")
+        placed = to_mesh(mask, mesh, RULES, "batch", "branch", "token")
 
         @jax.jit
         def run(params, mask):

@@ -34,7 +34,7 @@ def host_points(seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def on_mesh(host: dict[str, np.ndarray], mesh) -> BranchPoints:
-    axes = {2: ("batch", "branch"), 3: ("batch", "branch", "seq")}
+    axes = {2: ("batch", "branch"), 3: ("batch", "branch", "token")}
     return BranchPoints(
         **{
             name: to_mesh(array, mesh, RULES, *(("batch", "seq") if name == "trunks" else axes[array.ndim]))
@@ -79,7 +79,7 @@ def test_sampler_logprobs_equal_teacher_forced_logprobs():
     out = sample(mesh, params, host)
     with jax.set_mesh(mesh):
         branches = Branches(
-            to_mesh(out.tokens, mesh, RULES, "batch", "branch", "seq"),
+            to_mesh(out.tokens, mesh, RULES, "batch", "branch", "token"),
             to_mesh(host["start"], mesh, RULES, "batch", "branch"),
         )
         trunks = to_mesh(host["trunks"], mesh, RULES, "batch", "seq")

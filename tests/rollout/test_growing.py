@@ -40,7 +40,7 @@ def grow(shape: MeshSection = MIXED, burst: int = 3, turns: int = 3, rows: int =
             lengths = np.array([len(new) for new in fed], np.int32)
             points = BurstPoints(
                 cached=to_mesh(cached, mesh, RULES, "batch"),
-                fed=to_mesh(block, mesh, RULES, "batch", "seq"),
+                fed=to_mesh(block, mesh, RULES, "batch", "token"),
                 fed_length=to_mesh(lengths, mesh, RULES, "batch"),
                 written=to_mesh(written, mesh, RULES, "batch"),
                 uid=to_mesh(names.astype(np.uint32), mesh, RULES, "batch"),
