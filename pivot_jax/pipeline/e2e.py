@@ -34,7 +34,7 @@ from pivot_jax.policy.spec import Parameters
 from pivot_jax.policy.weights import read_weights
 from pivot_jax.rollout.burst_sampler import BurstSampler
 from pivot_jax.rollout.episodes import Episode, Game, play
-from pivot_jax.rollout.layout import TRUNK_BUCKET, round_up
+from pivot_jax.rollout.layout import round_up, trunk_length
 
 BRANCH_BUCKET = 64
 """Episode lengths are rounded up to a multiple of this."""
@@ -143,7 +143,7 @@ def episode_batch(run: Run, groups: Sequence[Sequence[Episode]]) -> GroupBatch:
         raise ConfigError("E2E RL needs a chat template that keeps earlier turns as they were; this one rewrites them")
     N, G = round_up(len(groups), batch_multiple(run.mesh, run.rules)), run.config.e2e.group_size
     starts = [group[0].places[0] - 1 for group in groups]
-    S = round_up(max(starts), TRUNK_BUCKET)
+    S = trunk_length(max(starts), run.mesh, run.rules)
     longest = max(len(episode.ids) - start for group, start in zip(groups, starts, strict=True) for episode in group)
     T = round_up(longest, BRANCH_BUCKET)
     trunks, start = np.zeros((N, S), np.int32), np.zeros((N, G), np.int32)

@@ -130,7 +130,7 @@ def _sequences(run: Run, name: str, group: Sequence[Trajectory], console: Consol
 
 def _advance(run: Run, corpus: Corpus) -> Advance:
     section = run.config.pretrain
-    short, long = (SequenceShape.holding(group, 16) for group in (corpus.skills, corpus.episodes))
+    short, long = (SequenceShape.holding(group, run, 16) for group in (corpus.skills, corpus.episodes))
 
     def advance(state: TrainState, indices: Any, step: int) -> tuple[TrainState, Any, Charges]:
         drawn = np.random.default_rng([run.config.run.seed, step]).integers(

@@ -19,7 +19,7 @@ from pivot_jax.pipeline.run import Run
 from pivot_jax.policy.logprobs import logprobs_at
 from pivot_jax.policy.mesh import Rules, batch_multiple, to_mesh
 from pivot_jax.policy.spec import Parameters
-from pivot_jax.rollout.layout import round_up
+from pivot_jax.rollout.layout import round_up, trunk_length
 
 
 @struct.dataclass
@@ -44,11 +44,11 @@ class SequenceShape:
     actions: int
 
     @classmethod
-    def holding(cls, sequences: Sequence[TokenSequence], bucket: int) -> SequenceShape:
-        """The smallest multiples of `bucket` that hold each of these."""
+    def holding(cls, sequences: Sequence[TokenSequence], run: Run, bucket: int) -> SequenceShape:
+        """The smallest multiples of `bucket`, and of the parts of a trunk on the run's mesh, that hold each of these."""
         tokens = max(len(sequence.ids) for sequence in sequences)
         actions = max(int(sequence.action_mask.sum()) for sequence in sequences)
-        return cls(round_up(tokens, bucket), round_up(actions, bucket))
+        return cls(*(trunk_length(length, run.mesh, run.rules, bucket) for length in (tokens, actions)))
 
 
 def imitation_loss(params: Parameters[jax.Array], batch: SequenceBatch, arch: Architecture, rules: Rules) -> Weighted:

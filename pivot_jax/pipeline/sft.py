@@ -81,7 +81,7 @@ def train_sft(run: Run, arm: str, config: Config, console: Console) -> Ledger:
         sequences = pivot_sequences(prepared, {point.candidate.id for point in load_pivots(run, arm)})
     else:
         sequences = [sequence for item in prepared for sequence in item.rendered.sequences()]
-    shape = SequenceShape.holding(sequences, TRUNK_BUCKET)
+    shape = SequenceShape.holding(sequences, run, TRUNK_BUCKET)
     with jax.set_mesh(run.mesh):
 
         def advance(state: TrainState, indices: Any, step: int) -> tuple[TrainState, Any, Charges]:

@@ -26,7 +26,6 @@ class Attended(NamedTuple):
     """log Σ exp(score) over the keys seen, float32; `MASKED` for a query that sees none."""
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def blockwise_attention(
     query: Float[Array, "N Q M G H"],
     key: Float[Array, "N K M H"],
@@ -45,6 +44,13 @@ def blockwise_attention(
         block: queries a block; a block's scores are `[N, M, G, block, block]`, or as many in another shape.
         varying: within a `shard_map`, the mesh axes over which all arrays differ.
     """
+    return Attended(*_attended(query, key, value, first, limit, block, varying))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def _attended(
+    query: Array, key: Array, value: Array, first: Array, limit: Array, block: int, varying: tuple[str, ...]
+) -> Attended:
     return _forward(query, key, value, first, limit, block, varying)[0]
 
 
@@ -124,7 +130,7 @@ def _backward(block: int, varying: tuple[str, ...], residuals, gradients: Attend
     )
 
 
-blockwise_attention.defvjp(_forward, _backward)
+_attended.defvjp(_forward, _backward)
 
 
 def _blocks(query: Array, key: Array, value: Array, limit: Array, block: int):

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
@@ -77,6 +78,10 @@ class Rules:
         """Partition of an array in a computation whose dimensions have these logical axes."""
         return self._spec(axes, 2)
 
+    def unsplit(self, *axes: str) -> Rules:
+        """The table with these logical axes on no mesh axis while computed on."""
+        return Rules(tuple((name, stored, () if name in axes else computed) for name, stored, computed in self.table))
+
     def _spec(self, axes: tuple[str, ...], column: int) -> PartitionSpec:
         rows = {row[0]: row[column] for row in self.table}
         parts = [rows[axis] for axis in axes]
@@ -133,7 +138,17 @@ def abstract_mesh(section: MeshSection, devices: int | None = None) -> AbstractM
 
 def batch_multiple(mesh: AnyMesh, rules: Rules) -> int:
     """What the number of trunks in a batch must be a multiple of on this mesh."""
-    return math.prod(mesh.shape[name] for name in mesh_axes(rules.computed("batch")))
+    return parts(mesh, rules, "batch")
+
+
+def parts(mesh: AnyMesh, rules: Rules, axis: str) -> int:
+    """Parts that a dimension with this logical axis is split into while it is computed on."""
+    return math.prod(mesh.shape[name] for name in mesh_axes(rules.computed(axis)))
+
+
+def first_place(axes: MeshAxes, length: int) -> jax.Array:
+    """Within a `shard_map`: the place in the whole of the first of this device's `length`, where `axes` split it."""
+    return jax.lax.axis_index(axes) * length if axes else jnp.int32(0)
 
 
 def to_mesh(array, mesh: jax.sharding.Mesh, rules: Rules, *axes: str) -> jax.Array:
@@ -141,7 +156,17 @@ def to_mesh(array, mesh: jax.sharding.Mesh, rules: Rules, *axes: str) -> jax.Arr
 
     Every process passes the whole array and places the part that its own devices hold. The array is copied: a device
     may still read its part when the caller has long gone on to change it.
+
+    Raises:
+        ValueError: a dimension that the mesh axes it is split over do not divide.
     """
+    for axis, size in zip(axes, array.shape, strict=True):
+        if size % (split := parts(mesh, rules, axis)):
+            over = "*".join(mesh_axes(rules.computed(axis)))
+            raise ValueError(
+                f"{axis}: {size} does not divide by mesh {over}={split}; pad it to {math.ceil(size / split) * split}, "
+                f"or change the mesh or mesh.rules.{axis}"
+            )
     sharding = NamedSharding(mesh, rules.computed(*axes))
     return jax.make_array_from_callback(array.shape, sharding, lambda index: np.array(array[index]))
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pivot_jax.policy.blockwise import Attended, blockwise_attention
-from pivot_jax.policy.mesh import MeshAxes, Rules, mesh_axes
+from pivot_jax.policy.mesh import MeshAxes, Rules, first_place, mesh_axes
 
 HEADS, KV_HEADS = ("kv_heads", "heads_per_kv", "head_dim"), ("kv_heads", "head_dim")
 
@@ -34,7 +34,7 @@ def split_trunk_attention(
         if seq:
             key, value = (jax.lax.all_gather(array, seq, axis=1, tiled=True) for array in (key, value))
         key, value = (_spread(array, mesh_axes(of_keys), varying) for array in (key, value))
-        limit = jnp.broadcast_to(_place(seq, length) + jnp.arange(length) + 1, (rows, length))
+        limit = jnp.broadcast_to(first_place(seq, length) + jnp.arange(length) + 1, (rows, length))
         first = _spread(jnp.zeros(rows, jnp.int32), (), varying)
         limit = _spread(limit, seq, varying)
         return blockwise_attention(query, key, value, first, limit, block, varying).out.astype(value.dtype)
@@ -58,7 +58,7 @@ def split_branch_attention(
     pair = ("batch", "branch")
     of_queries, of_keys = rules.computed(*pair, "token", *HEADS), rules.computed(*pair, "token", *KV_HEADS)
     of_trunk, of_pair = rules.computed("batch", "seq", *KV_HEADS), rules.computed(*pair)
-    seq, varying = mesh_axes(rules.computed("seq")), mesh_axes(of_queries)
+    varying = mesh_axes(of_queries)
 
     def local(
         query: Array, trunk_key: Array, trunk_value: Array, key: Array, value: Array,
@@ -108,7 +108,7 @@ def _trunk_part(
     if shared:
         query, start = (jax.lax.all_gather(array, shared, axis=1, tiled=True) for array in (query, start))
     N, B, T = query.shape[:3]
-    limit = jnp.repeat(jnp.clip(start - _place(seq, held), 0, held), T, axis=1)
+    limit = jnp.repeat(jnp.clip(start - first_place(seq, held), 0, held), T, axis=1)
     part = blockwise_attention(
         _spread(query.reshape(N, B * T, *query.shape[3:]), of_query, varying),
         _spread(key, of_trunk, varying),
@@ -122,23 +122,18 @@ def _trunk_part(
     highest = jax.lax.stop_gradient(part.log_total)
     highest = jax.lax.pmax(highest, seq) if seq else highest
     weight = jnp.exp(part.log_total - highest)
-    sums = part.out * weight[..., None], weight
+    summed, total = part.out * weight[..., None], weight
     if apart:
-        sums = jax.lax.psum(sums, apart)
+        summed, total = jax.lax.psum((summed, total), apart)
     if shared:
-        sums = jax.lax.psum_scatter(sums, shared, scatter_dimension=1, tiled=True)
-        highest = jax.lax.dynamic_slice_in_dim(highest, _place(shared, own), own, axis=1)
-    return *sums, highest
+        summed, total = jax.lax.psum_scatter((summed, total), shared, scatter_dimension=1, tiled=True)
+        highest = jax.lax.dynamic_slice_in_dim(highest, first_place(shared, own), own, axis=1)
+    return summed, total, highest
 
 
 def _shaped(part: Attended, lead: tuple[int, int, int]) -> Attended:
     """Branch tokens apart again, `[N, B, T, ...]`."""
     return Attended(*(array.reshape(*lead, *array.shape[2:]) for array in part))
-
-
-def _place(axes: MeshAxes, length: int) -> Array:
-    """Place in the whole of the first of this device's `length` parts, where these axes split it."""
-    return jax.lax.axis_index(axes) * length if axes else jnp.int32(0)
 
 
 def _spread(array: Array, over: MeshAxes, varying: MeshAxes) -> Array:

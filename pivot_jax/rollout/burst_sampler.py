@@ -14,7 +14,7 @@ from pivot_jax.policy.mesh import Rules, batch_multiple, to_mesh
 from pivot_jax.policy.spec import Parameters
 from pivot_jax.rollout.episodes import Episode, Fragment
 from pivot_jax.rollout.growing import Burst, BurstPoints, empty_trunks, lengthen, sample_burst, take_rows
-from pivot_jax.rollout.layout import round_up, state_uid
+from pivot_jax.rollout.layout import round_up, state_uid, trunk_length
 
 BURST = 8
 """Most tokens sampled before the host looks at the actions again."""
@@ -42,7 +42,8 @@ class BurstSampler:
 
     def start(self, rows: int) -> KeyValues:
         """An empty cache; it has as many rows more as the mesh asks for."""
-        return empty_trunks(self._whole(rows), FIRST_ROOM, self.mesh, self.arch, self.rules)
+        room = trunk_length(FIRST_ROOM, self.mesh, self.rules)
+        return empty_trunks(self._whole(rows), room, self.mesh, self.arch, self.rules)
 
     def begin(
         self, state: KeyValues, episodes: Sequence[Episode | None], *, last: bool
@@ -55,7 +56,7 @@ class BurstSampler:
         F = _fed_bucket(max(len(episode.ids) - episode.cached for episode in present))
         need = max(episode.cached for episode in present) + F + BURST
         while state.key.shape[2] < need:
-            state = lengthen(state, 2 * state.key.shape[2])
+            state = lengthen(state, 2 * state.key.shape[2], self.rules)
         burst, state = sample_burst(
             self.params, state, self._points(rows, state.key.shape[1], F), self.key,
             settings=self.settings, burst=min(BURST, self.settings.max_new_tokens), stop=self.stop,

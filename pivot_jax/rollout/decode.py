@@ -31,6 +31,8 @@ from pivot_jax.policy.mesh import Rules
 from pivot_jax.policy.spec import Parameters
 from pivot_jax.rollout.sampling import sample_token, sampling_logits
 
+BRANCH_AXES = ("layers", "batch", "branch", "token", "kv_heads", "head_dim")
+
 
 @struct.dataclass
 class BranchPoints:
@@ -178,7 +180,7 @@ def extend_branches(
 
 def empty_cache(rows: int, branches: int, length: int, arch: Architecture, rules: Rules) -> KeyValues:
     """Room for the keys and values of `branches` branches of `length` tokens on each row."""
-    axes = rules.computed("layers", "batch", "branch", "token", "kv_heads", "head_dim")
+    axes = rules.computed(*BRANCH_AXES)
     empty = jnp.zeros((arch.layers, rows, branches, length, arch.kv_heads, arch.head_dim), arch.dtype)
     return KeyValues(*(jax.reshard(empty, axes) for _ in range(2)))
 

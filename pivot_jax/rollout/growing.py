@@ -18,9 +18,9 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 from pivot_jax.config import Architecture, SamplingSection
 from pivot_jax.policy.decoder import KeyValues, unembed
 from pivot_jax.policy.lora import merged
-from pivot_jax.policy.mesh import Rules
+from pivot_jax.policy.mesh import Rules, first_place, mesh_axes
 from pivot_jax.policy.spec import Parameters
-from pivot_jax.rollout.decode import empty_cache, extend_branches
+from pivot_jax.rollout.decode import BRANCH_AXES, empty_cache, extend_branches
 from pivot_jax.rollout.sampling import sample_token, sampling_logits
 
 TRUNK_AXES = ("layers", "batch", "seq", "kv_heads", "head_dim")
@@ -98,6 +98,7 @@ def sample_burst(
         arch, rules: the policy's architecture and the rule table (static).
     """
     N, F = points.fed.shape
+    rules = rules.unsplit("branch")  # of which a row has one
     params = merged(params)  # once a burst, not for every token
     start, first = points.cached[:, None], (F - points.fed_length)[:, None]
     keys = jax.vmap(lambda uid, draw: jax.random.fold_in(jax.random.fold_in(run_key, uid), draw))(
@@ -141,7 +142,7 @@ def sample_burst(
     current, sampled, done = sample(jnp.int32(F), hidden[:, :, -1:], nothing, points.fed_length == 0)
     loop = jax.lax.while_loop(undecided, advance, _Loop(jnp.int32(F), current, sampled, cache, done))
     held = points.fed_length + jnp.maximum(jnp.sum(loop.burst.mask, axis=1, dtype=jnp.int32) - 1, 0)
-    return loop.burst, graft(trunks, loop.cache, points.cached, first[:, 0], held)
+    return loop.burst, graft(trunks, loop.cache, points.cached, first[:, 0], held, rules)
 
 
 def graft(
@@ -150,16 +151,23 @@ def graft(
     start: Int[Array, " N"],
     first: Int[Array, " N"],
     length: Int[Array, " N"],
+    rules: Rules,
 ) -> KeyValues:
-    """The trunks `[L, N, S, M, H]` with tokens `first .. first + length` of each row's one branch put at `start`."""
-    at = jnp.arange(trunks.key.shape[2])[None] - start[:, None]
-    grafted = ((at >= 0) & (at < length[:, None]))[None, :, :, None, None]
-    source = jnp.clip(at + first[:, None], 0, branches.key.shape[3] - 1)[None, :, :, None, None]
+    """The trunks `[L, N, S, M, H]` with tokens `first .. first + length` of each row's one branch put at `start`.
 
-    def put(trunk: Array, branch: Array) -> Array:
+    Each device puts what belongs into the part of the trunks that it holds.
+    """
+
+    def local(trunk: Array, branch: Array, start: Array, first: Array, length: Array) -> Array:
+        held = trunk.shape[2]
+        at = first_place(mesh_axes(rules.computed("seq")), held) + jnp.arange(held)[None] - start[:, None]
+        grafted = ((at >= 0) & (at < length[:, None]))[None, :, :, None, None]
+        source = jnp.clip(at + first[:, None], 0, branch.shape[3] - 1)[None, :, :, None, None]
         return jnp.where(grafted, jnp.take_along_axis(branch[:, :, 0], source, axis=2), trunk)
 
-    return KeyValues(put(trunks.key, branches.key), put(trunks.value, branches.value))
+    trunk, branch, row = (rules.computed(*axes) for axes in (TRUNK_AXES, BRANCH_AXES, ("batch",)))
+    put = jax.shard_map(local, in_specs=(trunk, branch, row, row, row), out_specs=trunk)
+    return jax.tree.map(lambda trunk, branch: put(trunk, branch, start, first, length), trunks, branches)
 
 
 @partial(jax.jit, static_argnames=("rules",))
@@ -169,11 +177,13 @@ def take_rows(trunks: KeyValues, rows: Int[Array, " N"], rules: Rules) -> KeyVal
     return jax.tree.map(lambda array: array.at[:, rows].get(out_sharding=out), trunks)
 
 
-@partial(jax.jit, static_argnames=("length",))
-def lengthen(trunks: KeyValues, length: int) -> KeyValues:
+@partial(jax.jit, static_argnames=("length", "rules"))
+def lengthen(trunks: KeyValues, length: int, rules: Rules) -> KeyValues:
     """The cache with room for `length` tokens an episode."""
-    room = length - trunks.key.shape[2]
-    return jax.tree.map(lambda array: jnp.pad(array, ((0, 0), (0, 0), (0, room), (0, 0), (0, 0))), trunks)
+    room = [(0, 0), (0, 0), (0, length - trunks.key.shape[2]), (0, 0), (0, 0)]
+    # where trunks are split every part moves on; the compiler knows which device then holds what
+    pad = jax.sharding.auto_axes(lambda array: jnp.pad(array, room), out_sharding=rules.computed(*TRUNK_AXES))
+    return jax.tree.map(pad, trunks)
 
 
 def _write(array: Array, values: Array, index: Int[Array, ""]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from pivot_jax.policy.mesh import Rules, batch_multiple, to_mesh
+from pivot_jax.policy.mesh import Rules, batch_multiple, parts, to_mesh
 from pivot_jax.rollout.decode import BranchPoints
 
 TokenIds = NDArray[np.int32]
@@ -52,6 +53,11 @@ def power_of_two(value: int) -> int:
     return 1 << max(0, value - 1).bit_length()
 
 
+def trunk_length(tokens: int, mesh: jax.sharding.Mesh, rules: Rules, bucket: int = TRUNK_BUCKET) -> int:
+    """Tokens that a trunk is padded to: whole buckets, and as many parts as the mesh splits trunks into."""
+    return round_up(tokens, math.lcm(bucket, parts(mesh, rules, "seq")))
+
+
 def lay_out(
     rows: Sequence[Row], mesh: jax.sharding.Mesh, rules: Rules, *, row_count: int, branch_count: int
 ) -> BranchPoints:
@@ -64,7 +70,7 @@ def lay_out(
         branch_count: B.
     """
     N = round_up(max(row_count, len(rows)), batch_multiple(mesh, rules))
-    S = round_up(max(len(row.trunk) for row in rows), TRUNK_BUCKET)
+    S = trunk_length(max(len(row.trunk) for row in rows), mesh, rules)
     F = power_of_two(max(len(slot.forced) for row in rows for slot in row.branches))
     trunks = np.zeros((N, S), np.int32)
     start, length = np.zeros((N, branch_count), np.int32), np.zeros((N, branch_count), np.int32)

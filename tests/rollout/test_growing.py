@@ -116,6 +116,6 @@ def test_rows_can_be_taken_and_lengthened():
     mesh, _, trunks, *_ = grow(turns=1)
     with jax.set_mesh(mesh):
         rows = np.array([6, 1, 3, 3])
-        taken = lengthen(take_rows(trunks, jax.numpy.asarray(rows), RULES), 2 * ROOM)
+        taken = lengthen(take_rows(trunks, jax.numpy.asarray(rows), RULES), 2 * ROOM, RULES)
     np.testing.assert_array_equal(np.asarray(taken.key)[:, :, :ROOM], np.asarray(trunks.key)[:, rows])
     assert taken.value.shape[2] == 2 * ROOM and not np.asarray(taken.value)[:, :, ROOM:].any()
