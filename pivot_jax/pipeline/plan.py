@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pivot_jax.config import Config, ConfigError
 from pivot_jax.pipeline.micro_batches import check_parts
-from pivot_jax.pipeline.run import base_policy_dir, is_recorded, open_domains, open_mesh, read_manifest
+from pivot_jax.pipeline.run import base_policy_dir, check_layout, is_recorded, open_domains, open_mesh, read_manifest
 from pivot_jax.policy.spec import ParamSpec, count_parameters, parameter_specs, shardings
 from pivot_jax.policy.weights import read_architecture
 
@@ -35,12 +35,10 @@ def print_plan(config: Config, console: Console) -> None:
             arch = read_architecture(policy_dir, dtype=config.policy.dtype, remat=config.policy.remat)
         except (OSError, ValueError) as error:
             raise ConfigError(f"policy.path: {policy_dir}: {error}") from error
+    check_layout(config, arch, mesh, rules)
     specs = jax.tree.leaves(parameter_specs(arch), is_leaf=lambda leaf: isinstance(leaf, ParamSpec))
     placed = jax.tree.leaves(shardings(arch, mesh, rules))
-    try:
-        held = sum(4 * math.prod(where.shard_shape(spec.shape)) for spec, where in zip(specs, placed, strict=True))
-    except ValueError as error:
-        raise ConfigError(f"mesh: the policy's arrays do not divide by it: {error}") from error
+    held = sum(4 * math.prod(where.shard_shape(spec.shape)) for spec, where in zip(specs, placed, strict=True))
     manifest = read_manifest(Path(config.run.dir))
     table = Table("what", "value", title="Plan")
     table.add_row("policy", f"{count_parameters(arch):,} parameters, {arch.layers} layers, compute in {arch.dtype}")

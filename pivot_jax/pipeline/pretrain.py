@@ -33,7 +33,7 @@ from pivot_jax.pipeline.ledger import Cost, backward_flops
 from pivot_jax.pipeline.loop import Advance, Charges, train_arm
 from pivot_jax.pipeline.optimizer import TrainState, apply_gradients
 from pivot_jax.pipeline.progress import progress
-from pivot_jax.pipeline.run import Run, complete, open_domains, open_mesh, pin_config, read_manifest
+from pivot_jax.pipeline.run import Run, check_layout, complete, open_domains, open_mesh, pin_config, read_manifest
 from pivot_jax.pipeline.sequence_batches import SequenceBatch, SequenceShape, imitation_loss, sequence_batch
 from pivot_jax.policy.mesh import Rules
 from pivot_jax.policy.spec import count_parameters, initialise
@@ -99,6 +99,7 @@ def pretrain(config: Config, command: str, console: Console) -> None:
     tokenizer = build_small_tokenizer(training_texts(texts), run_dir / "tokenizer")
     arch = section.architecture.model_copy(update={"vocab_size": round_up(len(tokenizer), VOCABULARY_MULTIPLE)})
     mesh, rules = open_mesh(config.mesh)
+    check_layout(config, arch, mesh, rules)
     run = Run(config, run_dir, run_dir / "tokenizer", arch, tokenizer, mesh, rules, known)
     corpus = Corpus(**{name: _sequences(run, name, group, console) for name, group in trajectories.items()})
     console.print(f"corpus: {len(corpus.skills)} questions, {len(corpus.episodes)} episodes, {len(tokenizer)} words")

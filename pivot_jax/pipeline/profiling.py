@@ -31,6 +31,7 @@ from pivot_jax.pipeline.progress import progress
 from pivot_jax.pipeline.run import Run, complete, require
 from pivot_jax.pipeline.sampling_mesh import sampling_run
 from pivot_jax.pipeline.scoring import REWARDS, score_sampled, verifiers
+from pivot_jax.policy.mesh import parts
 from pivot_jax.policy.spec import Parameters
 from pivot_jax.policy.weights import read_weights
 from pivot_jax.records import Candidate
@@ -220,6 +221,7 @@ def sample_points(
     # a batch is padded to a quarter of the chunk at a time, so that a run compiles for few batch sizes
     row_count = round_up(len(rows), max(1, section.chunk // 4))
     branch_count = max(1, section.branches_per_trunk // len(draws)) * len(draws)
+    branch_count = round_up(branch_count, parts(run.mesh, run.rules, "branch"))
     batch = lay_out([row for row, _ in rows], run.mesh, run.rules, row_count=row_count, branch_count=branch_count)
     out = fetch(
         sample_branches(

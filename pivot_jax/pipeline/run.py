@@ -22,7 +22,8 @@ from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.ledger import Ledger
 from pivot_jax.pipeline.micro_batches import check_parts
 from pivot_jax.pipeline.recorded import recorded
-from pivot_jax.policy.mesh import Rules, make_mesh
+from pivot_jax.policy.fit import check_fit
+from pivot_jax.policy.mesh import AnyMesh, Rules, make_mesh
 from pivot_jax.policy.weights import read_architecture
 
 FREE = {"run": {"dir", "stages", "arms"}, "export": {"arm", "path"}}
@@ -80,11 +81,12 @@ def open_run(config: Config, command: str) -> Run:
         arch = read_architecture(policy_dir, dtype=config.policy.dtype, remat=config.policy.remat)
     except ValueError as error:
         raise ConfigError(f"policy.path: {error}") from error
-    tokenizer = open_tokenizer(config, policy_dir)
     mesh, rules = open_mesh(config.mesh)
-    if config.sampling_mesh is not None:
-        open_mesh(config.sampling_mesh, "sampling_mesh")  # told now, not when sampling begins
+    check_layout(config, arch, mesh, rules)
+    if config.sampling_mesh is not None:  # told now, not when sampling begins
+        check_layout(config, arch, *open_mesh(config.sampling_mesh, "sampling_mesh"), "sampling_mesh")
     check_parts(config, mesh, rules)
+    tokenizer = open_tokenizer(config, policy_dir)
     return Run(config, run_dir, policy_dir, arch, tokenizer, mesh, rules, known)
 
 
@@ -128,6 +130,16 @@ def open_mesh(
         return make_mesh(section, devices), Rules.make(section.rules)
     except ValueError as error:
         raise ConfigError(name + str(error).removeprefix("mesh")) from error
+
+
+def check_layout(config: Config, arch: Architecture, mesh: AnyMesh, rules: Rules, name: str = "mesh") -> None:
+    """ConfigError, which names the section, unless every array of the policy and every group of actions can be laid
+    out on the mesh."""
+    groups = {"train.group_size": config.train.group_size, "e2e.group_size": config.e2e.group_size}
+    try:
+        check_fit(arch, mesh, rules, config.lora, groups, name)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def pin_config(run_dir: Path, config: Config) -> None:

@@ -8,7 +8,7 @@ costs half of the square. Plain XLA, on the arrays of one device.
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ def blockwise_attention(
         block: queries a block; a block's scores are `[N, M, G, block, block]`, or as many in another shape.
         varying: within a `shard_map`, the mesh axes over which all arrays differ.
     """
-    return Attended(*_attended(query, key, value, first, limit, block, varying))
+    return cast(Attended, _attended(query, key, value, first, limit, block, varying))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(5, 6))

@@ -70,6 +70,10 @@ class Rules:
             table[name] = (tuple(stored), tuple(computed))
         return cls(tuple((name, *axes) for name, axes in sorted(table.items())))
 
+    def mesh_axes(self, axis: str, *, stored: bool) -> MeshAxes:
+        """The mesh axes that split this logical axis of an array at rest, or in a computation."""
+        return next(row[1] if stored else row[2] for row in self.table if row[0] == axis)
+
     def stored(self, *axes: str) -> PartitionSpec:
         """Partition of an array at rest whose dimensions have these logical axes."""
         return self._spec(axes, 1)
@@ -87,7 +91,12 @@ class Rules:
         parts = [rows[axis] for axis in axes]
         used = [name for part in parts for name in part]
         if len(used) != len(set(used)):
-            raise ValueError(f"mesh rules place a mesh axis twice on {axes}: {parts}; change mesh.rules")
+            twice = next(name for name in used if used.count(name) > 1)
+            both = [f"mesh.rules.{axis}" for axis, part in zip(axes, parts, strict=True) if twice in part]
+            raise ValueError(
+                f"mesh.rules: {twice!r} would split an array of {', '.join(axes)} twice; take it out of "
+                + " or ".join(both)
+            )
         return PartitionSpec(*(None if not part else part[0] if len(part) == 1 else tuple(part) for part in parts))
 
 

@@ -65,9 +65,11 @@ def split_branch_attention(
         start: Array, offset: Array, first: Array,
     ) -> Array:  # fmt: skip
         N, B, T = query.shape[:3]
+        rows, keys, values = (array.reshape(N * B, *array.shape[2:]) for array in (query, key, value))
         own = blockwise_attention(
-            query.reshape(N * B, *query.shape[2:]),
-            *(_spread(array.reshape(N * B, *array.shape[2:]), mesh_axes(of_keys), varying) for array in (key, value)),
+            rows,
+            _spread(keys, mesh_axes(of_keys), varying),
+            _spread(values, mesh_axes(of_keys), varying),
             _spread(first.reshape(N * B), mesh_axes(of_pair), varying),
             _spread(jnp.broadcast_to(offset + jnp.arange(T) + 1, (N * B, T)), (), varying),
             block,
