@@ -70,7 +70,8 @@ def branch_attention(
     """
     T, S, U = query.shape[2], trunk_key.shape[1], key.shape[2]
     if T * max(S, U) > ATTENTION_BLOCK**2 or is_split(trunk_key, rules, "seq"):
-        first = jnp.zeros_like(start) if first is None else first
+        if first is None:
+            first = jax.reshard(jnp.zeros(start.shape, jnp.int32), rules.computed("batch", "branch"))
         return split_branch_attention(
             query, trunk_key, trunk_value, key, value, start, offset, first, rules, ATTENTION_BLOCK
         )

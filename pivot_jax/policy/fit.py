@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 
@@ -60,9 +61,9 @@ def check_fit(
 
 def _arrays(arch: Architecture, lora: LoraSection | None) -> Iterator[tuple[str, ParamSpec]]:
     """Every parameter with its name, such as `blocks.gate`."""
-    trees = [("", parameter_specs(arch))]
+    trees: list[tuple[str, Any]] = [("", parameter_specs(arch))]
     if lora is not None and lora.rank:
-        trees.append(("lora", adapter_specs(arch, lora)))
+        trees.append(("lora.", adapter_specs(arch, lora)))
     for prefix, tree in trees:
         for path, spec in jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda leaf: isinstance(leaf, ParamSpec)):
             yield prefix + jax.tree_util.keystr(path, simple=True, separator="."), spec
@@ -82,18 +83,23 @@ def _collisions(arch: Architecture, rules: Rules, lora: LoraSection | None) -> I
     """Arrays that would be split twice over the same mesh axis."""
     arrays = [(name, spec.axes, (True, False)) for name, spec in _arrays(arch, lora)]
     arrays += [(name, axes, (False,)) for name, axes in ACTIVATIONS.items()]
+    found: dict[tuple[str, str, str], list[str]] = {}
     for name, axes, ways in arrays:
         for stored in ways:
             placed: dict[str, str] = {}
             for axis in axes:
                 for over in rules.mesh_axes(axis, stored=stored):
                     if over in placed:
-                        yield (
-                            f"mesh.rules: {over!r} would split {name} twice, by {placed[over]} and by {axis}, "
-                            f"{'where it is stored' if stored else 'where it is computed on'}; take {over!r} out of "
-                            f"mesh.rules.{placed[over]} or mesh.rules.{axis}"
-                        )
+                        one, other = sorted((placed[over], axis))
+                        found.setdefault((over, one, other), []).append(name)
                     placed[over] = axis
+    for (over, one, other), names in found.items():
+        names = list(dict.fromkeys(names))
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        remedy = f"name it once in mesh.rules.{one}" if one == other else (
+            f"take {over!r} out of mesh.rules.{one} or mesh.rules.{other}"
+        )  # fmt: skip
+        yield f"mesh.rules: {over!r} would split {names[0]}{more} twice, by {one} and by {other}; {remedy}"
 
 
 def _remainders(

@@ -15,7 +15,7 @@ from pivot_jax.policy.separate import separate_logprobs
 from pivot_jax.policy.spec import restore_targets, shardings
 from tests.policy.tiny import DENSE, MESHES, RULES, UNTIED, policy, tokens
 
-N, S, B, T = 8, 14, 3, 5
+N, S, B, T = 8, 16, 3, 5
 
 
 def inputs(mesh, seed: int = 0, trunks: np.ndarray | None = None):

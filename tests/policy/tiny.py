@@ -16,7 +16,13 @@ MOE = DENSE.model_copy(update={"experts": 8, "experts_per_token": 2, "expert_mlp
 DATA = MeshSection(data=8)
 MIXED = MeshSection(data=2, fsdp=2, tensor=2)
 EXPERTS = MeshSection(data=2, fsdp=2, expert=2)
-MESHES = [DATA, MIXED, MeshSection(data=1, fsdp=2, tensor=4), MeshSection(data=1, fsdp=8)]
+MESHES = [
+    DATA,
+    MIXED,
+    MeshSection(data=1, fsdp=2, tensor=4),
+    MeshSection(data=1, fsdp=8),
+    MeshSection(data=2, context=4),
+]
 
 
 def policy(arch: Architecture = DENSE, shape: MeshSection = MIXED, seed: int = 0):
