@@ -76,7 +76,10 @@ def _whole_faults(arch: Architecture, rules: Rules) -> Iterator[str]:
         reasons |= {"embed": "experts multiply whole embeddings", "routed": "a token chooses among all experts"}
     for axis, reason in reasons.items():
         if over := rules.mesh_axes(axis, stored=False):
-            yield f"mesh.rules.{axis}: split over {_listed(over)} while computed on, but {reason}; make that []"
+            yield (
+                f"mesh.rules.{axis}: split over {_listed(over)} while computed on, but {reason}; "
+                "its second list must be empty"
+            )
 
 
 def _collisions(arch: Architecture, rules: Rules, lora: LoraSection | None) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,9 +57,13 @@ def host_arrays(seed: int = 0) -> dict[str, np.ndarray]:
     return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def attended(section: MeshSection, rules: Rules, monkeypatch, block: int, first: np.ndarray | None = None):
+@functools.cache
+def in_one_piece():
+    return attended(MIXED, RULES, 512)
+
+
+def attended(section: MeshSection, rules: Rules, block: int, first: np.ndarray | None = None):
     """Trunk and branch attention and the gradients of all their inputs, with blocks of this size."""
-    monkeypatch.setattr(attention, "ATTENTION_BLOCK", block)
     mesh, tail = make_mesh(section), {5: ("kv_heads", "heads_per_kv", "head_dim"), 4: ("kv_heads", "head_dim")}
     start = np.random.default_rng(1).integers(0, S + 1, (N, B)).astype(np.int32)
     start[0] = [0, 1, S, 7]
@@ -81,7 +87,9 @@ def attended(section: MeshSection, rules: Rules, monkeypatch, block: int, first:
 
             return jax.value_and_grad(total, has_aux=True)(a)
 
-        (_, outputs), gradients = run(placed)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(attention, "ATTENTION_BLOCK", block)
+            (_, outputs), gradients = run(placed)
         return jax.tree.map(np.asarray, (outputs, gradients))
 
 
@@ -89,18 +97,16 @@ def attended(section: MeshSection, rules: Rules, monkeypatch, block: int, first:
     ("section", "rules", "block"),
     [(MIXED, RULES, 3), (SPLIT, RULES, 512), (SPLIT, RULES, 4), (SPLIT, BRANCHES_SPLIT, 4)],
 )
-def test_it_equals_attention_in_one_piece_with_its_gradients(section, rules, block, monkeypatch):
-    expected = attended(MIXED, RULES, monkeypatch, 512)
-    for ours, theirs in zip(
-        *(jax.tree.leaves(x) for x in (attended(section, rules, monkeypatch, block), expected)), strict=True
-    ):
+def test_it_equals_attention_in_one_piece_with_its_gradients(section, rules, block):
+    both = attended(section, rules, block), in_one_piece()
+    for ours, theirs in zip(*map(jax.tree.leaves, both), strict=True):
         assert np.abs(theirs).max() > 0.1
         np.testing.assert_allclose(ours, theirs, atol=2e-6 * np.abs(theirs).max(), rtol=1e-5)
 
 
-def test_branches_that_are_padded_on_the_left(monkeypatch):
+def test_branches_that_are_padded_on_the_left():
     first = np.random.default_rng(2).integers(0, T, (N, B)).astype(np.int32)
-    whole, blocks = (attended(MIXED, RULES, monkeypatch, block, first)[0][1] for block in (512, 2))
+    whole, blocks = (attended(MIXED, RULES, block, first)[0][1] for block in (512, 2))
     real = np.arange(T) >= first[:, :, None]  # what stands before a branch's first token is of no use
     np.testing.assert_allclose(blocks[real], whole[real], atol=2e-6, rtol=1e-5)
 
