@@ -77,10 +77,10 @@ def group_batch(run: Run, points: BranchPoints, sampled: Sampled, judged: Judged
     pair = ("batch", "branch")
     return GroupBatch(
         trunks=onto(points.trunks, run.mesh, run.rules, "batch", "seq"),
-        tokens=onto(sampled.tokens, run.mesh, run.rules, *pair, "seq"),
+        tokens=onto(sampled.tokens, run.mesh, run.rules, *pair, "token"),
         start=onto(points.start, run.mesh, run.rules, *pair),
-        action_mask=onto(sampled.action_mask, run.mesh, run.rules, *pair, "seq"),
-        behavior_logprobs=onto(sampled.behavior_logprobs, run.mesh, run.rules, *pair, "seq"),
+        action_mask=onto(sampled.action_mask, run.mesh, run.rules, *pair, "token"),
+        behavior_logprobs=onto(sampled.behavior_logprobs, run.mesh, run.rules, *pair, "token"),
         rewards=to_mesh(judged.rewards, run.mesh, run.rules, *pair),
         valid=to_mesh(judged.valid, run.mesh, run.rules, *pair),
         finished=onto(sampled.finished, run.mesh, run.rules, *pair),

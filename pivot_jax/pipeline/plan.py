@@ -44,7 +44,8 @@ def print_plan(config: Config, console: Console) -> None:
     table.add_row("policy", f"{count_parameters(arch):,} parameters, {arch.layers} layers, compute in {arch.dtype}")
     table.add_row("mesh", ", ".join(f"{name}={size}" for name, size in mesh.shape.items()))
     if config.sampling_mesh is not None:
-        there, _ = open_mesh(config.sampling_mesh, "sampling_mesh")
+        there, its_rules = open_mesh(config.sampling_mesh, "sampling_mesh")
+        check_layout(config, arch, there, its_rules, "sampling_mesh")
         table.add_row("sampling mesh", ", ".join(f"{name}={size}" for name, size in there.shape.items()))
     table.add_row(
         "parameters a device", f"{held / 2**20:.1f} MiB (with AdamW's two moments {3 * held / 2**20:.1f} MiB)"

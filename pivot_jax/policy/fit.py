@@ -38,6 +38,7 @@ def check_fit(
     rules: Rules,
     lora: LoraSection | None = None,
     groups: Mapping[str, int] | None = None,
+    name: str = "mesh",
 ) -> None:
     """Check that every array of the policy can be laid out on the mesh.
 
@@ -47,6 +48,7 @@ def check_fit(
         rules: the rule table.
         lora: adapters, if there are any.
         groups: branches to a trunk, by the option that sets their number.
+        name: the section that describes the mesh and the rules; every message begins with it.
 
     Raises:
         ValueError: a mesh axis that would split one array twice, a dimension that the mesh does not divide, or an axis
@@ -56,7 +58,7 @@ def check_fit(
         [*_whole_faults(arch, rules), *_collisions(arch, rules, lora), *_remainders(arch, mesh, rules, lora, groups)]
     )
     if faults:
-        raise ValueError("\n".join(faults))
+        raise ValueError("\n".join(f"{name}: {fault}" for fault in faults))
 
 
 def _arrays(arch: Architecture, lora: LoraSection | None) -> Iterator[tuple[str, ParamSpec]]:
@@ -71,13 +73,13 @@ def _arrays(arch: Architecture, lora: LoraSection | None) -> Iterator[tuple[str,
 
 def _whole_faults(arch: Architecture, rules: Rules) -> Iterator[str]:
     """Axes that the code needs whole while it computes."""
-    reasons = {"token": "a query sees all keys of its branch"}
+    reasons = {"token": "a query sees all keys of its branch", "embed": "logits are products of whole embeddings"}
     if arch.experts:
-        reasons |= {"embed": "experts multiply whole embeddings", "routed": "a token chooses among all experts"}
+        reasons |= {"routed": "a token chooses among all experts"}
     for axis, reason in reasons.items():
         if over := rules.mesh_axes(axis, stored=False):
             yield (
-                f"mesh.rules.{axis}: split over {_listed(over)} while computed on, but {reason}; "
+                f"rules.{axis} is split over {_listed(over)} while computed on, but {reason}; "
                 "its second list must be empty"
             )
 
@@ -99,10 +101,10 @@ def _collisions(arch: Architecture, rules: Rules, lora: LoraSection | None) -> I
     for (over, one, other), names in found.items():
         names = list(dict.fromkeys(names))
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        remedy = f"name it once in mesh.rules.{one}" if one == other else (
-            f"take {over!r} out of mesh.rules.{one} or mesh.rules.{other}"
+        remedy = f"name it once in rules.{one}" if one == other else (
+            f"take {over!r} out of rules.{one} or rules.{other}"
         )  # fmt: skip
-        yield f"mesh.rules: {over!r} would split {names[0]}{more} twice, by {one} and by {other}; {remedy}"
+        yield f"{over!r} would split {names[0]}{more} twice, by {one} and by {other}; {remedy}"
 
 
 def _remainders(
@@ -121,15 +123,15 @@ def _remainders(
             over = rules.mesh_axes(axis, stored=stored)
             split = math.prod(mesh.shape[each] for each in over)
             if size % split:
-                yield f"{name}={size} does not divide by mesh {_product(over, mesh)}; {_remedy(axis, size, over, mesh)}"
+                yield f"{name}={size} does not divide by {_product(over, mesh)}; {_remedy(axis, size, over, mesh)}"
 
 
 def _remedy(axis: str, size: int, over: MeshAxes, mesh: AnyMesh) -> str:
     """What to change so that the dimension divides."""
     split = math.prod(mesh.shape[each] for each in over)
-    sizes = f"mesh.{over[0]} = {math.gcd(size, split)}" if len(over) == 1 else f"sizes whose product divides {size}"
-    moved = " (kv_heads may stay whole where mesh.rules.heads_per_kv takes its place)" if axis == "kv_heads" else ""
-    return f"use {sizes}, or leave {over[-1]!r} out of mesh.rules.{axis}{moved}"
+    sizes = f"{over[0]} = {math.gcd(size, split)}" if len(over) == 1 else f"sizes whose product divides {size}"
+    moved = " (kv_heads may stay whole where rules.heads_per_kv takes its place)" if axis == "kv_heads" else ""
+    return f"use {sizes}, or leave {over[-1]!r} out of rules.{axis}{moved}"
 
 
 def _product(over: MeshAxes, mesh: AnyMesh) -> str:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 from pivot_jax.config import Architecture
 from pivot_jax.policy.decoder import Branches, forward, unembedding
 from pivot_jax.policy.log_softmax import chosen_logprobs
-from pivot_jax.policy.mesh import Rules
+from pivot_jax.policy.mesh import Rules, mesh_axes
 from pivot_jax.policy.spec import Parameters
 
 
@@ -55,7 +55,18 @@ def logprobs_at(
     The logits of all other tokens, the states', are not computed.
     """
     hidden = forward(params, trunks, None, arch, rules).trunk
-    before = jax.vmap(lambda states, row: states[row])(hidden, jnp.maximum(places - 1, 0))
-    tokens = jnp.take_along_axis(trunks, places, axis=1, mode="clip")
-    logprobs = chosen_logprobs(before, unembedding(params, arch, rules), tokens, rules)
+    before = _at(hidden, jnp.maximum(places - 1, 0), ("embed",), rules)
+    logprobs = chosen_logprobs(before, unembedding(params, arch, rules), _at(trunks, places, (), rules), rules)
     return jnp.where(places > 0, logprobs, 0.0)
+
+
+def _at(array: jax.Array, places: Int[Array, "N A"], axes: tuple[str, ...], rules: Rules) -> jax.Array:
+    """What stands at these places of each trunk, `[N, A, ...]`; A is split over devices as the trunk is."""
+    seq, rows = mesh_axes(rules.computed("seq")), rules.computed("batch", "seq")
+
+    def local(array: jax.Array, places: jax.Array) -> jax.Array:
+        whole = jax.lax.all_gather(array, seq, axis=1, tiled=True) if seq else array
+        return jax.vmap(lambda row, at: row[at])(whole, places)
+
+    of_array = rules.computed("batch", "seq", *axes)
+    return jax.shard_map(local, in_specs=(of_array, rows), out_specs=of_array)(array, places)

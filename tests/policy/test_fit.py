@@ -31,8 +31,8 @@ def test_more_tensor_than_kv_heads():
     assert faults(QWEN3_8B, MeshSection(data=1, tensor=8)) == []
     (fault,) = faults(QWEN3_8B, MeshSection(data=1, tensor=16))
     assert fault == (
-        "kv_heads=8 does not divide by mesh tensor=16; use mesh.tensor = 8, or leave 'tensor' out of "
-        "mesh.rules.kv_heads (kv_heads may stay whole where mesh.rules.heads_per_kv takes its place)"
+        "mesh: kv_heads=8 does not divide by tensor=16; use tensor = 8, or leave 'tensor' out of "
+        "rules.kv_heads (kv_heads may stay whole where rules.heads_per_kv takes its place)"
     )
     moved = {"kv_heads": ((), ()), "heads_per_kv": (("tensor",), ("tensor",))}
     assert faults(QWEN3_8B, MeshSection(data=1, tensor=4), moved) == []
@@ -40,38 +40,38 @@ def test_more_tensor_than_kv_heads():
 
 def test_every_dimension_that_does_not_divide_is_named_once():
     found = faults(QWEN3_30B_A3B, MeshSection(data=1, fsdp=3, expert=5))
-    assert [fault.split(" does")[0] for fault in found] == ["embed=2048", "experts=128"]
-    assert all(re.search(r"use mesh\.\w+ = 1, or leave '\w+' out of mesh\.rules\.\w+$", fault) for fault in found)
+    assert [fault.split(" does")[0] for fault in found] == ["mesh: embed=2048", "mesh: experts=128"]
+    assert all(re.search(r"use \w+ = 1, or leave '\w+' out of rules\.\w+$", fault) for fault in found)
     both = {"embed": (("fsdp", "expert"), ())}
     (fault,) = faults(QWEN3_8B, MeshSection(data=1, fsdp=64, expert=128), both)
-    assert fault.startswith("embed=4096 does not divide by mesh fsdp*expert=8192; use sizes whose product divides 4096")
+    assert fault.startswith("mesh: embed=4096 does not divide by fsdp*expert=8192; use sizes whose product divides")
 
 
 def test_a_mesh_axis_twice_on_one_array():
     found = faults(QWEN3_8B, MeshSection(data=1, tensor=4), {"embed": (("tensor",), ())})
     assert found[0] == (
-        "mesh.rules: 'tensor' would split blocks.query and 3 more twice, by embed and by kv_heads; "
-        "take 'tensor' out of mesh.rules.embed or mesh.rules.kv_heads"
+        "mesh: 'tensor' would split blocks.query and 3 more twice, by embed and by kv_heads; "
+        "take 'tensor' out of rules.embed or rules.kv_heads"
     )
     (fault,) = faults(QWEN3_8B, MeshSection(data=1, context=4), {"batch": ((), ("data", "context"))})
-    assert fault.startswith("mesh.rules: 'context' would split hidden states of trunks and 4 more twice, by batch and")
+    assert fault.startswith("mesh: 'context' would split hidden states of trunks and 4 more twice, by batch and")
 
 
 def test_axes_that_must_stay_whole():
-    found = faults(QWEN3_30B_A3B, MeshSection(data=1, context=4), {"token": ((), ("context",))})
+    found = faults(QWEN3_30B_A3B, MeshSection(data=1, context=4), {"token": ((), ("context",))}, name="sampling_mesh")
     assert found[0] == (
-        "mesh.rules.token: split over 'context' while computed on, but a query sees all keys of its branch; "
-        "its second list must be empty"
+        "sampling_mesh: rules.token is split over 'context' while computed on, but a query sees all keys of its "
+        "branch; its second list must be empty"
     )
     found = faults(QWEN3_30B_A3B, MeshSection(data=1), {"embed": (("fsdp",), ("fsdp",))})
-    assert "experts multiply whole embeddings" in found[0]
+    assert "logits are products of whole embeddings" in found[0]
 
 
 def test_groups_and_adapters():
     split = {"branch": ((), ("context",))}
     groups = {"train.group_size": 16, "e2e.group_size": 6}
     (fault,) = faults(QWEN3_8B, MeshSection(data=1, context=4), split, groups=groups)
-    assert fault.startswith("e2e.group_size=6 does not divide by mesh context=4; use mesh.context = 2, or")
+    assert fault.startswith("mesh: e2e.group_size=6 does not divide by context=4; use context = 2, or")
     over_rank = {"rank": (("expert",), ())}
     (fault,) = faults(QWEN3_8B, MeshSection(data=1, expert=4), over_rank, lora=LoraSection(rank=6))
-    assert fault.startswith("lora.rank=6 does not divide by mesh expert=4; use mesh.expert = 2")
+    assert fault.startswith("mesh: lora.rank=6 does not divide by expert=4; use expert = 2")

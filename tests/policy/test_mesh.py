@@ -88,7 +88,7 @@ def test_a_new_mesh_is_one_file(tmp_path):
 
 def test_a_mesh_that_does_not_fit_the_policy_is_refused_when_the_run_is_opened(tmp_path):
     (tmp_path / "wide.toml").write_text(f'[run]\ndir = "{tmp_path / "run"}"\n[mesh]\ndata = 2\ntensor = 4\n')
-    with pytest.raises(ConfigError, match=r"kv_heads=2 does not divide by mesh tensor=4; use mesh\.tensor = 2, or"):
+    with pytest.raises(ConfigError, match=r"mesh: kv_heads=2 does not divide by tensor=4; use tensor = 2, or"):
         open_run(load([tmp_path / "wide.toml"]), "test")
 
 
