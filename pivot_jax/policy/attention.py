@@ -21,7 +21,8 @@ from pivot_jax.policy.mesh import Rules, is_split
 from pivot_jax.policy.split_attention import split_branch_attention, split_trunk_attention
 
 ATTENTION_BLOCK = 512
-"""Where there are more scores to a head than a square of this side, they are computed a block at a time."""
+"""Side of a block of scores. Where a sequence's queries meet more keys than such a square, it is attended to blockwise:
+trunks of more than 512 tokens, and branches of T tokens on trunks of more than 512² / T."""
 
 
 def trunk_attention(
@@ -70,11 +71,11 @@ def branch_attention(
     """
     T, S, U = query.shape[2], trunk_key.shape[1], key.shape[2]
     if T * max(S, U) > ATTENTION_BLOCK**2 or is_split(trunk_key, rules, "seq"):
-        if first is None:
-            first = jax.reshard(jnp.zeros(start.shape, jnp.int32), rules.computed("batch", "branch"))
+        zeros = jax.reshard(jnp.zeros(start.shape, jnp.int32), rules.computed("batch", "branch"))
         return split_branch_attention(
-            query, trunk_key, trunk_value, key, value, start, offset, first, rules, ATTENTION_BLOCK
-        )
+            query, trunk_key, trunk_value, key, value, start, offset, zeros if first is None else first,
+            rules, ATTENTION_BLOCK,
+        )  # fmt: skip
     trunk_key, trunk_value = _whole(trunk_key, rules), _whole(trunk_value, rules)
     layout = rules.computed("batch", "branch", "kv_heads", "heads_per_kv", "token", "token")
     scores = partial(jnp.einsum, out_sharding=layout, preferred_element_type=jnp.float32)
