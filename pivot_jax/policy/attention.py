@@ -21,8 +21,8 @@ from pivot_jax.policy.mesh import Rules, is_split
 from pivot_jax.policy.split_attention import split_branch_attention, split_trunk_attention
 
 ATTENTION_BLOCK = 512
-"""Side of a block of scores. Where a sequence's queries meet more keys than such a square, it is attended to blockwise:
-trunks of more than 512 tokens, and branches of T tokens on trunks of more than 512² / T."""
+"""Side of a block of scores. A trunk, or a branch, with more scores to a head than such a square is attended to
+blockwise: trunks of more than 512 tokens, and branches of T tokens on trunks of more than 512² / T."""
 
 
 def trunk_attention(

@@ -11,7 +11,7 @@ import pytest
 from pivot_jax.config import MeshSection, SamplingSection
 from pivot_jax.policy.decoder import forward
 from pivot_jax.policy.logprobs import trunk_logprobs
-from pivot_jax.policy.mesh import to_mesh
+from pivot_jax.policy.mesh import Rules, to_mesh
 from pivot_jax.rollout.growing import BurstPoints, empty_trunks, lengthen, sample_burst, take_rows
 from tests.policy.tiny import DENSE, MESHES, MIXED, RULES, policy
 
@@ -20,7 +20,9 @@ SETTINGS = SamplingSection(max_new_tokens=6)
 N, ROOM = 8, 64
 
 
-def grow(shape: MeshSection = MIXED, burst: int = 3, turns: int = 3, rows: int = N, order: Any = None):
+def grow(
+    shape: MeshSection = MIXED, burst: int = 3, turns: int = 3, rows: int = N, order: Any = None, rules: Rules = RULES
+):
     """Play `turns` turns against an environment that answers 0 to 4 fixed tokens; histories and what was sampled."""
     mesh, params = policy(DENSE, shape)
     names = np.arange(rows) if order is None else np.asarray(order)
@@ -48,7 +50,7 @@ def grow(shape: MeshSection = MIXED, burst: int = 3, turns: int = 3, rows: int =
             )
             out, trunks = sample_burst(
                 params, trunks, points, jax.random.key(3),
-                settings=SETTINGS, burst=burst, stop=STOP, arch=DENSE, rules=RULES,
+                settings=SETTINGS, burst=burst, stop=STOP, arch=DENSE, rules=rules,
             )  # fmt: skip
             out = jax.device_get(out)
             for n in range(rows):
@@ -100,6 +102,11 @@ def test_the_grown_cache_equals_a_prefilled_one():
 @pytest.mark.parametrize("shape", MESHES)
 def test_episodes_are_independent_of_the_mesh(shape):
     assert grow(shape)[3] == grow()[3]
+
+
+def test_an_episode_is_whole_where_the_branches_of_a_trunk_are_split():
+    split = Rules.make({"branch": ((), ("context",))})
+    assert grow(MeshSection(data=2, context=4), rules=split)[3] == grow()[3]
 
 
 @pytest.mark.parametrize("burst", [1, 2, 6])
