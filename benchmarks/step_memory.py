@@ -37,7 +37,7 @@ def planned(remat: str, parts: int) -> tuple[float, float]:
     pair = ("batch", "branch")
     with jax.set_mesh(mesh):
         state = jax.eval_shape(lambda params: initial_state(params, optimizer), restore_targets(arch, mesh, RULES))
-        per_token = {name: array((N, G, T), dtype, *pair, "seq") for name, dtype in [
+        per_token = {name: array((N, G, T), dtype, *pair, "token") for name, dtype in [
             ("tokens", np.int32), ("action_mask", np.bool_), ("behavior_logprobs", np.float32)]}  # fmt: skip
         per_action = {name: array((N, G), dtype, *pair) for name, dtype in [
             ("start", np.int32), ("rewards", np.float32), ("valid", np.bool_), ("finished", np.bool_),
@@ -49,7 +49,7 @@ def planned(remat: str, parts: int) -> tuple[float, float]:
             **per_action,
         )
         lowered = grpo_update.lower(
-            state, None, batch, array((N, G, T), jnp.float32, *pair, "seq"),
+            state, None, batch, array((N, G, T), jnp.float32, *pair, "token"),
             loss=LossSection(), optimizer=optimizer, arch=arch, rules=RULES, micro_batches=parts,
         )  # fmt: skip
         plan = lowered.compile().memory_analysis()

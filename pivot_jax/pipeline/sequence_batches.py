@@ -45,7 +45,7 @@ class SequenceShape:
 
     @classmethod
     def holding(cls, sequences: Sequence[TokenSequence], run: Run, bucket: int) -> SequenceShape:
-        """The smallest multiples of `bucket`, and of the parts of a trunk on the run's mesh, that hold each of these."""
+        """The smallest multiples of `bucket`, and of the parts of a trunk on the mesh, that hold each of these."""
         tokens = max(len(sequence.ids) for sequence in sequences)
         actions = max(int(sequence.action_mask.sum()) for sequence in sequences)
         return cls(*(trunk_length(length, run.mesh, run.rules, bucket) for length in (tokens, actions)))

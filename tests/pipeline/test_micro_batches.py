@@ -21,7 +21,7 @@ from pivot_jax.policy.mesh import abstract_mesh, to_mesh
 from tests.pipeline.test_grpo import host_batch, on_mesh
 from tests.policy.tiny import DENSE, EXPERTS, MIXED, MOE, RULES, policy, tokens
 
-TOKENS = ("batch", "branch", "seq")
+TOKENS = ("batch", "branch", "token")
 OPTIMIZER = OptimizerSection(learning_rate=1e-3, warmup_steps=0, max_grad_norm=1e6)
 LOSSES = {
     "sequence": LossSection(kl_coef=0.3),

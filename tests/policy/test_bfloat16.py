@@ -112,7 +112,7 @@ def test_attention_rounds_weights_and_sums_and_no_score():
     start = np.full((N, B), 9, np.int32)
     with jax.set_mesh(mesh):
         a = {
-            name: to_mesh(value, mesh, RULES, "batch", *(("branch", "seq") if name[0] == "b" else ("seq",)),
+            name: to_mesh(value, mesh, RULES, "batch", *(("branch", "token") if name[0] == "b" else ("seq",)),
                           *axes[3 if name.endswith("q") else 2])
             for name, value in host.items()
         }  # fmt: skip
