@@ -1,22 +1,20 @@
-"""`pivot-jax STAGE CONFIG... [--section.key value] [--dry-run | --audit]`, and the commands that need no config."""
+"""`pivot-jax STAGE CONFIG... [--section.key value] [--dry-run | --audit]`, and commands that are no stage of a run."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pivot_jax.config import STAGES, Config, ConfigError
-from pivot_jax.config_files import check_arms, load
+from pivot_jax.config_files import load
+from pivot_jax.config_overrides import override
 
-COMMANDS = ("convert", "verify")
-"""Commands without a config; each is `main(words)` of its module in `commands`, and tells its own `--help`."""
+COMMANDS = ("convert", "plan", "verify")
+"""Those that are no stage of a run; each is `main(words)` of its module in `commands`, and tells its own `--help`."""
 
 USAGE = f"""usage: pivot-jax STAGE CONFIG.toml... [--section.key value ...] [--dry-run | --audit]
        pivot-jax COMMAND ...
@@ -91,47 +89,7 @@ def parse(words: Sequence[str]) -> tuple[str, Config, bool]:
     if not files:
         raise ConfigError(f"{stage}: no config file given")
     dry_run = "--dry-run" in options
-    return stage, _override(load(files), [option for option in options if option != "--dry-run"]), dry_run
-
-
-def _override(config: Config, options: list[str]) -> Config:
-    import tyro
-
-    told = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
-            overridden = tyro.cli(
-                Config, default=config, args=options, prog="pivot-jax STAGE CONFIG...", console_outputs=True,
-                # an optional section is one that a file sets or leaves out, not a subcommand
-                config=(tyro.conf.AvoidSubcommands,),
-            )  # fmt: skip
-    except ValueError as error:
-        raise ConfigError(f"overrides: {error}") from error
-    except SystemExit as stop:
-        if stop.code == 0:  # --help among the options
-            print(told.getvalue())
-            raise
-        hint = "\n  an arm's tables take only keys that a config file sets" if "--arms." in " ".join(options) else ""
-        if config.sampling_mesh is None and "--sampling-mesh." in " ".join(options):
-            hint = "\n  sampling_mesh is set by a config file that has a section [sampling_mesh]"
-        raise ConfigError(_plain(told.getvalue()) + hint) from None
-    check_arms(overridden, "overrides")
-    return overridden
-
-
-def _plain(box: str) -> str:
-    """tyro's boxed message as plain lines; what a section refuses as `section.key: reason (got value)`."""
-    lines = [line.strip("╭╮╰╯│─- ") for line in box.splitlines()]
-    text = " ".join(line for line in lines if line)
-    if broken := re.search(r"Value error, (.*?) \[type=value_error", text):
-        return f"overrides: {broken.group(1)}"
-    refused = re.search(
-        r"Error parsing ([\w.-]+): .*? for \w+ (\w+) (.*?) \[type=.*?input_value=(.*?), input_type", text
-    )
-    if refused:
-        section, key, reason, value = refused.groups()
-        return f"overrides: {section}.{key}: {reason} (got {value})"
-    return "overrides: " + "\n  ".join(line for line in lines if line)
+    return stage, override(load(files), [option for option in options if option != "--dry-run"]), dry_run
 
 
 def _prepare_devices() -> None:
