@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from pivot_jax.config_arms import ArmSection, merged
 from pivot_jax.config_mesh import MeshSection
+from pivot_jax.config_plan import PlanSection
 from pivot_jax.config_policy import Architecture, LoraSection, Remat
 from pivot_jax.config_section import Section
 from pivot_jax.config_training import E2eSection, LossSection, OptimizerSection, SftSection, TrainSection
@@ -197,6 +198,7 @@ class Config(Section):
     evaluate: EvaluateSection = EvaluateSection()
     pretrain: PretrainSection = PretrainSection()
     export: ExportSection = ExportSection()
+    plan: PlanSection = PlanSection()
     arms: dict[str, ArmSection] = Field(
         default_factory=lambda: {"sft": ArmSection(method="sft"), "pivotrl": ArmSection(method="pivot_rl")},
         min_length=1,

@@ -1,1 +1,1 @@
-"""Commands of the command line that need no config: one module each, with `main(words)`."""
+"""Commands of the command line that are no stage of a run: one module each, with `main(words)`."""

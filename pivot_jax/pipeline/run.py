@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from pivot_jax.config import Architecture, Config, ConfigError, MeshSection
+from pivot_jax.config_plan import PlanSection
 from pivot_jax.data.bpe_tokenizer import build_bpe_tokenizer, chatml_training_texts
 from pivot_jax.data.continuation import end_of_turn_id
 from pivot_jax.domains.environment import Reset
@@ -26,7 +27,7 @@ from pivot_jax.policy.fit import check_fit
 from pivot_jax.policy.mesh import AnyMesh, Rules, make_mesh
 from pivot_jax.policy.weights import read_architecture
 
-FREE = {"run": {"dir", "stages", "arms"}, "export": {"arm", "path"}}
+FREE = {"run": {"dir", "stages", "arms"}, "export": {"arm", "path"}, "plan": set(PlanSection.model_fields)}
 """Fields that may differ between two commands of one run: they choose what is done and where, not what comes out."""
 
 

@@ -125,7 +125,8 @@ def make_mesh(section: MeshSection = ALL_DATA, devices: Sequence[Any] | None = N
     devices = jax.devices() if devices is None else devices
     sizes, axis_types = section.sizes(len(devices)), (AxisType.Explicit,) * len(MESH_AXES)
     is_tpu = devices[0].platform == "tpu"
-    slices = len({device.slice_index for device in devices}) if is_tpu else section.slices
+    # chips of a topology that is only described have no slice_index where there is but one slice
+    slices = len({getattr(device, "slice_index", 0) for device in devices}) if is_tpu else section.slices
     if slices != section.slices:
         raise ValueError(
             f"mesh.slices: {section.slices}, but the devices form {slices} slice(s); set mesh.slices = {slices}"

@@ -1,0 +1,1 @@
+"""What a run will need of its hardware, found without the hardware (docs/planning.md)."""
