@@ -19,7 +19,7 @@ weights, and whether it fits. Where the mesh names a TPU topology and libtpu is 
     pivot-jax plan configs/tau2_qwen3_30b_a3b.toml configs/mesh/v5p_64.toml
     pivot-jax plan configs/tau2_qwen3_8b.toml configs/mesh/h100_8.toml --train.pivots-per-step 16 --no-compile
 """
-COMPILE_LIMIT = 210.0
+COMPILE_LIMIT = 180.0
 """Seconds for the TPU compiler, so that the whole plan ends within five minutes on two cores."""
 
 
@@ -65,7 +65,7 @@ def _options(words: Sequence[str]) -> tuple[list[str], argparse.Namespace, list[
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--compile-limit", type=float, default=COMPILE_LIMIT, metavar="SECONDS", help="for the TPU compiler (210)")
+    add("--compile-limit", type=float, default=COMPILE_LIMIT, metavar="SECONDS", help="for the TPU compiler (180)")
     add("--full-effort", action="store_true", help="let the TPU compiler do all it can: some five times slower")
     add("--no-compile", action="store_true", help="the account alone, in seconds")
     add("--out", type=Path, metavar="FILE", help="also write the page, as Markdown")

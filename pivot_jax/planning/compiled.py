@@ -144,7 +144,9 @@ def failure(told: str, code: int) -> str:
     """Why a compiler's process ended: the check that failed in the compiler, or the last line of an exception."""
     lines = [line for line in told.splitlines() if line.strip()]
     fatal = [line.partition("] ")[2] for line in lines if re.match(r"F\d{4} ", line)]
-    return f"the compiler broke off: {fatal[0]}" if fatal else lines[-1] if lines else f"it ended with {code}"
+    if fatal:
+        return f"the compiler broke off: {fatal[0]}; --full-effort may get through"
+    return lines[-1] if lines else f"it ended with {code}"
 
 
 def _end(child: subprocess.Popen[str]) -> None:

@@ -107,8 +107,9 @@ def workload(own: Config, arch: Architecture | None = None) -> Workload:
     sample = train if own.sampling_mesh is None else layout(own.sampling_mesh, "sampling_mesh")
     if sample.devices != train.devices:
         raise ConfigError(f"sampling_mesh: {sample.devices} devices, mesh: {train.devices}; they must be as many")
-    for place in (train, sample):
-        check_layout(own, arch, place.mesh, place.rules)
+    check_layout(own, arch, train.mesh, train.rules)
+    if sample is not train:
+        check_layout(own, arch, sample.mesh, sample.rules, "sampling_mesh")
     check_parts(own, train.mesh, train.rules)
     multiple = math.lcm(*(batch_multiple(each.mesh, each.rules) for each in (train, sample)))
     rows = round_up(own.train.pivots_per_step, multiple)

@@ -122,5 +122,5 @@ def test_moments_grow_with_the_batch_and_fall_with_a_larger_mesh(tmp_path):
 
 
 def test_a_mesh_that_does_not_divide_the_policy_is_a_config_error(tmp_path):
-    with pytest.raises(ConfigError, match=r"kv_heads=4 does not divide by mesh tensor=8"):
+    with pytest.raises(ConfigError, match=r"mesh: kv_heads=4 does not divide by tensor=8"):
         planned(tmp_path, DENSE, MeshSection(data=1, tensor=8))
