@@ -11,7 +11,9 @@ from pathlib import Path
 
 from pivot_jax.config import STAGES, Config, ConfigError
 from pivot_jax.config_files import load
+from pivot_jax.config_hosts import HostsSection
 from pivot_jax.config_overrides import override
+from pivot_jax.hosts.guard import split
 
 COMMANDS = ("convert", "plan", "verify")
 """Those that are no stage of a run; each is `main(words)` of its module in `commands`, and tells its own `--help`."""
@@ -48,32 +50,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ConfigError as error:
         print(f"pivot-jax: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    hosts = HostsSection() if dry_run else config.hosts
+    if hosts.launch != "single":
+        split(f"process {hosts.process}" if hosts.launch == "given" else "this process", hosts.coordinator)
     _prepare_devices()
     # imported late, so that a config fault is told at once and --help needs no accelerator
     from rich.console import Console
 
-    from pivot_jax.data.failure import DataError, RenderError
+    from pivot_jax.hosts.processes import HostsError, is_first
+    from pivot_jax.hosts.start import joined
     from pivot_jax.pipeline.audit import audit_candidates
     from pivot_jax.pipeline.checkpoint import Interrupted
     from pivot_jax.pipeline.plan import print_plan
-    from pivot_jax.pipeline.profile_store import StoreMismatch
     from pivot_jax.pipeline.run import open_run
-    from pivot_jax.pipeline.stages import run_stages
+    from pivot_jax.pipeline.stages import FAULTS, run_stages
 
-    console = Console(width=None if sys.stdout.isatty() else 140)
     command = shlex.join(["pivot-jax", *words])
     try:
-        if dry_run:
-            print_plan(config, console)
-        else:
-            run_stages(stage, config, command, console)
-        if audit:
-            audit_candidates(open_run(config, command), console)
-    except (ConfigError, DataError, RenderError, StoreMismatch) as error:
+        with joined(hosts, FAULTS):
+            console = Console(width=None if sys.stdout.isatty() else 140, quiet=not is_first())
+            try:
+                if dry_run:
+                    print_plan(config, console)
+                else:
+                    run_stages(stage, config, command, console)
+                if audit:
+                    audit_candidates(open_run(config, command), console)
+            except Interrupted as stopped:
+                console.print(f"{stopped}; the same command continues from there")
+    except (*FAULTS, HostsError) as error:
         print(f"pivot-jax: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except Interrupted as stopped:
-        console.print(f"{stopped}; the same command continues from there")
     except KeyboardInterrupt:
         print("pivot-jax: interrupted; the same command continues with what is not stored yet", file=sys.stderr)
         raise SystemExit(130) from None

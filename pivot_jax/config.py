@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from pivot_jax.config_arms import ArmSection, merged
+from pivot_jax.config_hosts import HostsSection
 from pivot_jax.config_mesh import MeshSection
 from pivot_jax.config_plan import PlanSection
 from pivot_jax.config_policy import Architecture, LoraSection, Remat
@@ -183,6 +184,7 @@ class Config(Section):
     run: RunSection = RunSection()
     policy: PolicySection = PolicySection()
     lora: LoraSection = LoraSection()
+    hosts: HostsSection = HostsSection()
     mesh: MeshSection = MeshSection()
     sampling_mesh: MeshSection | None = None
     """The mesh that actions and episodes are sampled on: the same devices in another shape (absent: `mesh`)."""

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from pivot_jax.config import OptimizerSection
+from pivot_jax.hosts.exchange import first_says
 from pivot_jax.pipeline.optimizer import TrainState, initial_state, trained_alone, with_frozen
 from pivot_jax.pipeline.run import Run
 from pivot_jax.policy.lora import adapter_targets, attached, initialise_adapters
@@ -157,4 +158,5 @@ def checkpoint_dir(run_dir: Path, arm: str) -> Path:
 def newest_step(run_dir: Path, arm: str) -> int:
     """The step of an arm's newest whole checkpoint; 0 if there is none."""
     path = checkpoint_dir(run_dir, arm)
-    return max(ocp.utils.checkpoint_steps(path), default=0) if path.is_dir() else 0
+    found = max(ocp.utils.checkpoint_steps(path), default=0) if path.is_dir() else 0
+    return first_says(f"{arm}: newest step", int(found))

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from pivot_jax.domains.environment import Reset
 from pivot_jax.domains.registry import SKILLS
+from pivot_jax.hosts.exchange import first_says
 from pivot_jax.pipeline.arms import policy_of, trained_arms
 from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.flops import episode_cost
@@ -53,7 +54,7 @@ def evaluate(run: Run, console: Console) -> None:
     ledger, counts = Ledger(), {}
     for arm in trained_arms(run):
         file = run.dir / "evaluation" / f"{arm}.json"
-        if not file.exists():
+        if not first_says(f"evaluation of {arm}", file.exists()):
             with jax.set_mesh(run.mesh):
                 write_json(file, evaluate_arm(run, arm, policy_of(run, arm), console))
         result = read_json(file)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 
+from pivot_jax.hosts.exchange import each_its_own
 from pivot_jax.pipeline.group_loss import GroupBatch
 from pivot_jax.pipeline.profiling import ProfiledPoint
 from pivot_jax.pipeline.run import Run
@@ -58,18 +61,27 @@ def judge_groups(
     groups: Sequence[Sequence[SampledAction]],
     row_count: int,
 ) -> Judged:
-    """Verify the group of each pivot under the reward that the config trains on."""
+    """Verify the group of each pivot under the reward that the config trains on; each group is one process's work."""
     shape = (row_count, run.config.train.group_size)
     rewards, valid = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
     surplus_calls, is_message = np.zeros(shape, np.int32), np.zeros(row_count, np.bool_)
-    for n, (point, group) in enumerate(zip(pivots, groups, strict=True)):
-        actions = [a.read(run.tokenizer, point.candidate.tools, run.config.data.action_format) for a in group]
-        scores = score(judges, point.candidate, actions)[run.config.train.reward]
-        rewards[n], valid[n] = scores.rewards, scores.valid
-        expected = len(point.candidate.expert.tool_calls)
-        surplus_calls[n] = [max(0, len(action.tool_calls) - expected) for action in actions]
-        is_message[n] = expected == 0
+    sampled = list(zip(pivots, groups, strict=True))
+    verdicts = each_its_own("train: verdicts", sampled, lambda one: _judge_group(run, judges, *one))
+    for n, (point, judged) in enumerate(zip(pivots, verdicts, strict=True)):
+        rewards[n], valid[n], surplus_calls[n] = judged["rewards"], judged["valid"], judged["surplus_calls"]
+        is_message[n] = not point.candidate.expert.tool_calls
     return Judged(rewards, valid, surplus_calls, is_message)
+
+
+def _judge_group(
+    run: Run, judges: Sequence[Verifier], point: ProfiledPoint, group: Sequence[SampledAction]
+) -> dict[str, NDArray[Any]]:
+    """One group's part of `Judged`, `[G]` each: `rewards`, `valid` and `surplus_calls`."""
+    expected = len(point.candidate.expert.tool_calls)
+    actions = [a.read(run.tokenizer, point.candidate.tools, run.config.data.action_format) for a in group]
+    scores = score(judges, point.candidate, actions)[run.config.train.reward]
+    surplus_calls = np.array([max(0, len(action.tool_calls) - expected) for action in actions], np.int32)
+    return {"rewards": scores.rewards, "valid": scores.valid, "surplus_calls": surplus_calls}
 
 
 def group_batch(run: Run, points: BranchPoints, sampled: Sampled, judged: Judged) -> GroupBatch:

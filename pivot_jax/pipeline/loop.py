@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +12,8 @@ import jax
 from rich.console import Console
 
 from pivot_jax.config import OptimizerSection
+from pivot_jax.hosts.exchange import any_says, first_says
+from pivot_jax.hosts.processes import is_first
 from pivot_jax.pipeline.checkpoint import Checkpoints, Interrupted, Resumed, fresh_state, starting_policy
 from pivot_jax.pipeline.ledger import Cost, Ledger, Phase
 from pivot_jax.pipeline.metrics import MetricsWriter
@@ -59,10 +62,10 @@ def train_arm(
     Raises:
         Interrupted: SIGTERM or SIGINT came, be it in the last step; the state was saved first.
     """
-    with Checkpoints(run, arm) as checkpoints, MetricsWriter(run.dir) as writer:
-        done, end = checkpoints.latest or 0, until or steps
+    with Checkpoints(run, arm) as checkpoints, _metrics(run) as writer:
+        done, end = first_says(f"{arm}: newest checkpoint", checkpoints.latest or 0), until or steps
         if done:
-            state, resumed = checkpoints.restore(run, optimizer, base=params)
+            state, resumed = checkpoints.restore(run, optimizer, done, base=params)
             ledger = Ledger.from_json(resumed.ledger)
             if done > start.step:
                 batches.set_state(resumed.iterator)
@@ -71,7 +74,8 @@ def train_arm(
         if done == start.step:
             for phase, cost in start.charges.items():
                 ledger = ledger.charge(arm, phase, cost)
-        writer.truncate_after(arm, done)
+        if writer is not None:
+            writer.truncate_after(arm, done)
         unwritten: tuple[int, Mapping[str, jax.Array]] | None = None
         for step in progress(range(done, end), arm, console, unit="steps", total=steps, done=done):
             began = time.monotonic()
@@ -80,14 +84,14 @@ def train_arm(
                 _write(writer, arm, *unwritten)
             unwritten = (step + 1, metrics)
             ledger = _charge(ledger, arm, charges, time.monotonic() - began)
-            stopping = checkpoints.stop_requested
+            stopping = any_says(f"{arm}: stop after step {step + 1}", checkpoints.stop_requested)
             if stopping or step + 1 == end or (step + 1) % checkpoint_every == 0:
                 _write(writer, arm, *unwritten)
                 unwritten = None
                 checkpoints.save(step + 1, state, Resumed(batches.get_state(), ledger.to_json()))
             if stopping:
                 break
-        if checkpoints.stop_requested:
+        if any_says(f"{arm}: stop at the end", checkpoints.stop_requested):
             raise Interrupted(f"{arm}: stopped after step {checkpoints.latest} of {steps}, saved in {checkpoints.path}")
     return ledger
 
@@ -101,5 +105,12 @@ def _charge(ledger: Ledger, arm: str, charges: Charges, seconds: float) -> Ledge
     return ledger
 
 
-def _write(writer: MetricsWriter, arm: str, step: int, metrics: Mapping[str, jax.Array]) -> None:
-    writer.write(arm, step, {name: float(value) for name, value in jax.device_get(dict(metrics)).items()})
+def _metrics(run: Run) -> AbstractContextManager[MetricsWriter | None]:
+    """Of several processes, the first one writes metrics."""
+    return MetricsWriter(run.dir) if is_first() else nullcontext()
+
+
+def _write(writer: MetricsWriter | None, arm: str, step: int, metrics: Mapping[str, jax.Array]) -> None:
+    fetched = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
+    if writer is not None:
+        writer.write(arm, step, fetched)

@@ -5,7 +5,7 @@ a resumed run writes the file that an uninterrupted one would. JSON has no NaN: 
 written as the string "nan", "inf" or "-inf", and read back as the float.
 
 A metric has one name and one meaning, `topic/name`: `train/reward_mean`, `pivot/mixed_fraction`,
-`policy/kl_to_reference`, `rollout/behavior_gap`. On several hosts, one process writes.
+`policy/kl_to_reference`, `rollout/behavior_gap`. Of several processes, the first one writes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from types import TracebackType
 
 from tensorboardX import SummaryWriter
 
-from pivot_jax.pipeline.artifacts import write_text
+from pivot_jax.pipeline.artifacts import replace_text
 
 METRICS_FILE = "metrics.jsonl"
 METRIC_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)+")
@@ -108,7 +108,7 @@ class MetricsWriter:
         self._events[stage] = self._open_events(stage, purge_step=step + 1)
 
     def _keep(self, lines: Iterable[tuple[str, MetricLine]]) -> None:
-        write_text(self._path, "".join(f"{text}\n" for text, _ in lines))
+        replace_text(self._path, "".join(f"{text}\n" for text, _ in lines))
 
     def _open_events(self, stage: str, purge_step: int | None) -> SummaryWriter:
         # Event files are named by the second; the suffix keeps two that are opened within one apart.

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 from rich.console import Console
+from transformers import AutoTokenizer
 
 from pivot_jax.config import Architecture, Config, OptimizerSection, PretrainSection
 from pivot_jax.data.rendered import TokenSequence
@@ -24,8 +25,9 @@ from pivot_jax.data.rendering import render
 from pivot_jax.data.small_tokenizer import build_small_tokenizer, training_texts
 from pivot_jax.domains.environment import Reset, demonstrate
 from pivot_jax.domains.registry import SKILLS
+from pivot_jax.hosts.exchange import first_says
 from pivot_jax.objective.aggregation import Weighted, divide
-from pivot_jax.pipeline.artifacts import write_json
+from pivot_jax.pipeline.artifacts import write_json, written_once
 from pivot_jax.pipeline.batches import index_batches
 from pivot_jax.pipeline.checkpoint import final_policy
 from pivot_jax.pipeline.flops import sequence_flops
@@ -91,12 +93,14 @@ def pretrain(config: Config, command: str, console: Console) -> None:
     manifest = read_manifest(run_dir)
     write_json(run_dir / "manifest.json", {"command": command, **manifest})
     policy_dir = run_dir / "policy"
-    if "pretrain" in manifest["stages"]:
+    if first_says("pretrain: complete", "pretrain" in manifest["stages"]):
         console.print(f"pretrain: complete, see {policy_dir}")
         return
     trajectories = {"skills": list(_questions(section)), "episodes": list(_episodes(config, known))}
     texts = [*trajectories["skills"], *trajectories["episodes"], *_answers_to_nonsense(config, known)]
-    tokenizer = build_small_tokenizer(training_texts(texts), run_dir / "tokenizer")
+    named = run_dir / "tokenizer"
+    written_once(named, lambda: build_small_tokenizer(training_texts(texts), named))
+    tokenizer = AutoTokenizer.from_pretrained(named, local_files_only=True)
     arch = section.architecture.model_copy(update={"vocab_size": round_up(len(tokenizer), VOCABULARY_MULTIPLE)})
     mesh, rules = open_mesh(config.mesh)
     check_layout(config, arch, mesh, rules)

@@ -17,6 +17,8 @@ import numpy as np
 import tensorstore as ts
 from numpy.typing import NDArray
 
+from pivot_jax.hosts.exchange import first_says
+from pivot_jax.hosts.processes import is_first
 from pivot_jax.pipeline.artifacts import read_json, write_json
 
 ABSENT, JUDGED, ERROR = 0, 1, 2
@@ -54,7 +56,7 @@ class ProfileStore:
         self._chunk = chunk
         header = {**key, "candidates": candidates, "tokens": tokens, "chunk": chunk}
         file = path / "store.json"
-        if file.exists():
+        if first_says("profile store", file.exists()):
             old = read_json(file)
             changed = [f"{name}: was {old.get(name)!r}, now {header.get(name)!r}"
                        for name in sorted(old.keys() | header.keys()) if old.get(name) != header.get(name)]  # fmt: skip
@@ -76,6 +78,8 @@ class ProfileStore:
     def write_draw(self, begin: int, draw: int, arrays: Mapping[str, NDArray[Any]], rows: Sequence[int]) -> None:
         """Store one draw of some candidates of one chunk, `lengths` last; its other candidates stay as they are.
 
+        Of several processes the first one writes; the others must wait for it before they read.
+
         Args:
             begin: first candidate of the chunk.
             draw: which draw.
@@ -83,6 +87,8 @@ class ProfileStore:
             rows: the c candidates within the chunk.
         """
         assert "lengths" in arrays
+        if not is_first():
+            return
         end = min(begin + self._chunk, self._shape[0])
         for name in sorted(arrays, key=lambda name: name == "lengths"):
             part = self._open(name, arrays[name].dtype, arrays[name].ndim + 1)[begin:end, draw]
@@ -140,12 +146,14 @@ class ProfileStore:
 
     def read(self, name: str) -> NDArray[Any]:
         """A whole array, `[C, K]` or `[C, K, T]`; draws that are not stored hold the fill value."""
-        if name == "lengths":
-            return self._open(name, np.dtype(np.int32), 2).read().result()
         if not self.has(name):
+            if name == "lengths":
+                return np.full(self.shape, -1, np.int32)
             raise KeyError(f"{self._path}: no array {name!r} is stored")
         array = ts.open({"driver": "zarr3", "kvstore": self._kvstore(name)}, open=True).result()
-        return self._grown(array).read().result()
+        values, missing = array[:, : self.shape[1]].read().result(), self.shape[1] - array.shape[1]
+        room = [(0, 0), (0, max(0, missing)), (0, 0)][: values.ndim]
+        return np.pad(values, room, constant_values=array.fill_value.item())
 
     def _kvstore(self, name: str) -> str:
         return f"file://{self._path.absolute()}/{name}/"

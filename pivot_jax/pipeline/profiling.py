@@ -20,6 +20,7 @@ from rich.console import Console
 
 from pivot_jax.config import Config
 from pivot_jax.data.trunks import BranchPoint, Trunk
+from pivot_jax.hosts.exchange import each_its_own
 from pivot_jax.pipeline.adaptive import draws_asked, rounds
 from pivot_jax.pipeline.arms import needs_profile
 from pivot_jax.pipeline.artifacts import read_json, write_json
@@ -136,8 +137,12 @@ def _profile_chunk(
     held: dict[str, NDArray[Any]] = {}
     for draws, rows in _alike(missing):
         members = [chunk[row] for row in rows]
-        for row, point, group in zip(rows, members, sample_points(run, params, members, draws, key), strict=True):
-            for name, values in _arrays(run, judges, point.candidate, group).items():
+        sampled = list(zip(members, sample_points(run, params, members, draws, key), strict=True))
+        judged = each_its_own(
+            "profile: verdicts", sampled, lambda one: _verdicts(run, judges, one[0].candidate, one[1])
+        )
+        for row, (_, group), verdicts in zip(rows, sampled, judged, strict=True):
+            for name, values in {**_arrays(run, group), **verdicts}.items():
                 held.setdefault(name, np.zeros(missing.shape + values.shape[1:], values.dtype))[row, draws] = values
     for draw in np.flatnonzero(missing.any(axis=0)).tolist():
         rows = np.flatnonzero(missing[:, draw]).tolist()
@@ -261,11 +266,20 @@ def _row(points: Sequence[ProfiledPoint], draws: Sequence[int]) -> Row:
     return Row(points[0].trunk.ids[: max(slot.start for slot in slots)], tuple(slots))
 
 
-def _arrays(
+def _verdicts(
     run: Run, judges: Sequence[Verifier], candidate: Candidate, actions: Sequence[SampledAction]
 ) -> dict[str, NDArray[Any]]:
-    """What the store holds of these actions: each array has one row an action."""
-    width, scores = run.config.sampling.max_new_tokens, score_sampled(run, judges, candidate, actions)
+    """What the store holds of the verdicts on these actions: each array has one row an action."""
+    scores = score_sampled(run, judges, candidate, actions)
+    return {
+        **{f"rewards/{name}": scores[name].rewards for name in REWARDS},
+        **{f"status/{name}": scores[name].status for name in REWARDS},
+    }
+
+
+def _arrays(run: Run, actions: Sequence[SampledAction]) -> dict[str, NDArray[Any]]:
+    """What the store holds of these actions themselves: each array has one row an action."""
+    width = run.config.sampling.max_new_tokens
     tokens = np.zeros((len(actions), width), np.int32)
     logprobs = np.zeros((len(actions), width), np.float32)
     for i, action in enumerate(actions):
@@ -276,8 +290,6 @@ def _arrays(
         "behavior_logprobs": logprobs,
         "finished": np.array([action.finished for action in actions]),
         "lengths": np.array([len(action.ids) for action in actions], np.int32),
-        **{f"rewards/{name}": scores[name].rewards for name in REWARDS},
-        **{f"status/{name}": scores[name].status for name in REWARDS},
     }
 
 

@@ -17,9 +17,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from pivot_jax.config import TrainSection
+from pivot_jax.hosts.exchange import each_its_own, first_says
+from pivot_jax.hosts.processes import is_first
 from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.candidates import load_prepared
 from pivot_jax.pipeline.checkpoint import final_policy
@@ -34,6 +37,8 @@ from pivot_jax.pipeline.sampling_mesh import sampling_run
 from pivot_jax.pipeline.scoring import Scores, score_sampled, verifiers
 from pivot_jax.pipeline.selection import decisions
 from pivot_jax.policy.spec import Parameters
+from pivot_jax.rollout.actions import SampledAction
+from pivot_jax.verify.verifier import Verifier
 
 
 def checks(section: TrainSection) -> list[int]:
@@ -60,8 +65,9 @@ def reprofile_if_due(run: Run, arm: str, step: int, console: Console) -> None:
     """Look at the groups since the last check, and re-profile with the policy of the newest checkpoint, which is that
     of `step`, if too few were mixed; what an earlier, interrupted call has written stays."""
     section = run.config.train
-    mixed = mixed_before(run, arm, step)
-    if mixed < section.reprofile_below and not reprofile_file(run, arm, step).exists():
+    mixed = first_says(f"{arm}: mixed before {step}", mixed_before(run, arm, step) if is_first() else None)
+    made = first_says(f"{arm}: re-profiled at {step}", reprofile_file(run, arm, step).exists())
+    if mixed < section.reprofile_below and not made:
         there = sampling_run(run)
         with jax.set_mesh(there.mesh):
             reprofile(there, arm, step, mixed, final_policy(there, arm, section.optimizer), console)
@@ -115,9 +121,18 @@ def _sample(
         groups = sample_points(run, params, part, draws, key)
         rows = [row for row, _ in branch_rows(part, draws, run.config.profile.branches_per_trunk)]
         cost += sampling_cost(run.arch, rows, [len(action.ids) for group in groups for action in group])
-        for point, group in zip(part, groups, strict=True):
-            scores.append(score_sampled(run, judges, point.candidate, group)[run.config.select.reward])
+        sampled = list(zip(part, groups, strict=True))
+        judged = each_its_own(f"{title}: verdicts", sampled, lambda one: _verdicts(run, judges, *one))
+        scores += [Scores(verdicts["rewards"], verdicts["status"]) for verdicts in judged]
     return scores, replace(cost, verifier_calls=cost.rollout_turns)
+
+
+def _verdicts(
+    run: Run, judges: Sequence[Verifier], point: ProfiledPoint, actions: Sequence[SampledAction]
+) -> dict[str, NDArray[Any]]:
+    """The arm's `Scores` of these actions as arrays."""
+    scores = score_sampled(run, judges, point.candidate, actions)[run.config.select.reward]
+    return {"rewards": scores.rewards, "status": scores.status}
 
 
 def pivots_from(

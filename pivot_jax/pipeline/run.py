@@ -14,12 +14,15 @@ from pydantic import ValidationError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from pivot_jax.config import Architecture, Config, ConfigError, MeshSection
+from pivot_jax.config_hosts import HostsSection
 from pivot_jax.config_plan import PlanSection
 from pivot_jax.data.bpe_tokenizer import build_bpe_tokenizer, chatml_training_texts
 from pivot_jax.data.continuation import end_of_turn_id
 from pivot_jax.domains.environment import Reset
 from pivot_jax.domains.registry import domains
-from pivot_jax.pipeline.artifacts import read_json, write_json
+from pivot_jax.hosts.exchange import first_says
+from pivot_jax.hosts.folder import check_shared
+from pivot_jax.pipeline.artifacts import read_json, write_json, written_once
 from pivot_jax.pipeline.ledger import Ledger
 from pivot_jax.pipeline.micro_batches import check_parts
 from pivot_jax.pipeline.recorded import recorded
@@ -27,7 +30,12 @@ from pivot_jax.policy.fit import check_fit
 from pivot_jax.policy.mesh import AnyMesh, Rules, make_mesh
 from pivot_jax.policy.weights import read_architecture
 
-FREE = {"run": {"dir", "stages", "arms"}, "export": {"arm", "path"}, "plan": set(PlanSection.model_fields)}
+FREE = {
+    "run": {"dir", "stages", "arms"},
+    "export": {"arm", "path"},
+    "hosts": set(HostsSection.model_fields),
+    "plan": set(PlanSection.model_fields),
+}
 """Fields that may differ between two commands of one run: they choose what is done and where, not what comes out."""
 
 
@@ -105,8 +113,12 @@ def open_domains(config: Config) -> dict[str, Reset]:
 def open_tokenizer(config: Config, policy_dir: Path) -> PreTrainedTokenizerBase:
     """The policy's tokenizer, or the one that `data.tokenizer` names; `fit` trains one on the data, once."""
     named, fitted = config.data.tokenizer, Path(config.run.dir) / "tokenizer"
-    if named == "fit" and not (fitted / "tokenizer.json").exists():
-        build_bpe_tokenizer(chatml_training_texts(recorded(config.data, Path(config.run.dir))), fitted)
+    if named == "fit" and not first_says("tokenizer", (fitted / "tokenizer.json").exists()):
+
+        def fit() -> None:
+            build_bpe_tokenizer(chatml_training_texts(recorded(config.data, Path(config.run.dir))), fitted)
+
+        written_once(fitted, fit)
     directory = fitted if named == "fit" else Path(named) if named else policy_dir
     if not (directory / "tokenizer.json").exists():
         raise ConfigError(f"data.tokenizer: {directory} holds no tokenizer.json")
@@ -144,12 +156,12 @@ def check_layout(config: Config, arch: Architecture, mesh: AnyMesh, rules: Rules
 
 
 def pin_config(run_dir: Path, config: Config) -> None:
-    """Write config.json, or compare with the one that is there."""
+    """Write config.json, or compare with the one that is there; several processes must see one directory."""
+    check_shared(run_dir)
     path = run_dir / "config.json"
     new = config.model_dump(mode="json")
-    if not path.exists():
+    if not first_says("config.json", path.exists()):
         write_json(path, new)
-        return
     differences = list(_differences(_pinned(_completed(read_json(path))), _pinned(new)))
     if differences:
         raise ConfigError(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from rich.console import Console
 
 from pivot_jax.config import Config, ConfigError
 from pivot_jax.config_arms import Method
+from pivot_jax.data.failure import DataError, RenderError
+from pivot_jax.hosts.exchange import first_alone, first_says
 from pivot_jax.pipeline.arms import arm_run, is_trained, needs_profile, spent, training_section
 from pivot_jax.pipeline.candidates import make_candidates
 from pivot_jax.pipeline.curve import curve
@@ -17,6 +20,7 @@ from pivot_jax.pipeline.evaluate import evaluate
 from pivot_jax.pipeline.export import export
 from pivot_jax.pipeline.ledger import Ledger
 from pivot_jax.pipeline.pretrain import pretrain
+from pivot_jax.pipeline.profile_store import StoreMismatch
 from pivot_jax.pipeline.profiling import charged_profile, profile
 from pivot_jax.pipeline.report import build_report, print_summary
 from pivot_jax.pipeline.run import Run, check_vocabulary, complete, is_complete, open_run, require
@@ -77,6 +81,12 @@ RUNNERS: Mapping[str, Callable[[Run, Console], None]] = {
 }
 
 
+ON_THE_HOST = ("candidates", "select", "report")
+"""Stages that use no devices: of several processes the first one does them, and the others read what it wrote."""
+FAULTS = (ConfigError, DataError, RenderError, StoreMismatch)
+"""What is wrong with what the user gave, rather than with the program."""
+
+
 def run_stages(stage: str, config: Config, command: str, console: Console) -> None:
     """Do one stage, or with `run` all that the config lists; a complete stage is named and skipped."""
     stages = config.run.stages if stage == "run" else (stage,)
@@ -87,9 +97,10 @@ def run_stages(stage: str, config: Config, command: str, console: Console) -> No
         return
     run = open_run(config, command)
     for name in rest:
-        if name not in ("report", "export") and is_complete(run, name):
+        if name not in ("report", "export") and first_says(f"{name}: complete", is_complete(run, name)):
             console.print(f"{name}: complete, skipped")
         else:
             if name not in ("candidates", "report"):
                 check_vocabulary(run, name)
-            RUNNERS[name](run, console)
+            runner = partial(RUNNERS[name], run, console)
+            first_alone(name, runner, FAULTS) if name in ON_THE_HOST else runner()

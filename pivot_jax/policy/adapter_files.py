@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from pivot_jax.config import Architecture
+from pivot_jax.hosts.arrays import on_host
 from pivot_jax.policy.hf_layout import hf_layout
 from pivot_jax.policy.spec import Adapters
 from pivot_jax.policy.tensor_files import DTYPES, TensorSpec, write_file
@@ -38,7 +38,7 @@ def write_adapters(directory: str | Path, adapters: Adapters[jax.Array], arch: A
     tensors, modules, rank = {}, [], 0
     blocks = hf_layout(arch).blocks
     for target, pair in adapters.pairs.items():
-        a, b = np.asarray(jax.device_get(pair.a)), np.asarray(jax.device_get(pair.b))
+        a, b = on_host((pair.a, pair.b))
         rank = a.shape[-1]
         names = getattr(blocks, target).names
         modules.append(str(names[0]).split(".")[-2])

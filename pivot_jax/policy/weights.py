@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +16,9 @@ import jax
 import numpy as np
 
 from pivot_jax.config import Architecture
+from pivot_jax.hosts.arrays import on_host
+from pivot_jax.hosts.exchange import wait
+from pivot_jax.hosts.processes import is_first
 from pivot_jax.policy.hf_config import hf_config, read_architecture
 from pivot_jax.policy.hf_layout import Index, TensorMap, layout_leaves
 from pivot_jax.policy.lora import merged
@@ -59,10 +63,15 @@ def write_weights(
 ) -> None:
     """Write a complete Hugging Face directory, adapters added in; it appears whole (written beside, then renamed).
 
+    Of several processes the first one writes; the others help to gather the tensors, and wait.
+
     Raises:
         FileExistsError: the directory is there already and holds something.
     """
-    directory = Path(directory)
+    directory, tensors = Path(directory), _hf_tensors(params, arch)
+    if not is_first():
+        deque(tensors, maxlen=0)
+        return wait(f"written: {directory.name}")
     if directory.exists() and any(directory.iterdir()):
         raise FileExistsError(f"{directory}: exists and is not empty; remove it or name another")
     partial = directory.with_name(directory.name + ".partial")
@@ -73,10 +82,11 @@ def write_weights(
         if (Path(tokenizer_dir) / name).exists():
             shutil.copyfile(Path(tokenizer_dir) / name, partial / name)
     specs = [TensorSpec(name, entry.hf_shape, DTYPES[dtype]) for entry in layout_leaves(arch) for name in _flat(entry)]
-    write_tensors(partial, specs, _hf_tensors(params, arch), max_shard_bytes)
+    write_tensors(partial, specs, tensors, max_shard_bytes)
     if directory.exists():
         directory.rmdir()
     os.replace(partial, directory)
+    wait(f"written: {directory.name}")
 
 
 def _check(directory: Path, tensors: Mapping[str, StoredTensor], entries: list[TensorMap], arch: Architecture) -> None:
@@ -131,9 +141,9 @@ def _hf_tensors(params: Parameters[jax.Array], arch: Architecture) -> Iterator[n
 def _fetch(leaf: jax.Array, layer: int | None) -> np.ndarray:
     """A leaf, or one layer of it, whole on the host."""
     if layer is None:
-        return np.asarray(jax.device_get(leaf))
+        return np.asarray(on_host(leaf))
     with jax.set_mesh(leaf.sharding.mesh):  # pyright: ignore[reportAttributeAccessIssue]
-        return np.asarray(jax.device_get(_layer(leaf, layer)))
+        return np.asarray(on_host(_layer(leaf, layer)))
 
 
 @jax.jit

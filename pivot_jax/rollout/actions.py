@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from pivot_jax.data.parsing import ActionFormat, Completion, read_ids
+from pivot_jax.hosts.arrays import on_host
 from pivot_jax.records import Action, Tool
 from pivot_jax.rollout.decode import Sampled
 
@@ -35,8 +35,10 @@ class SampledAction:
 
 
 def fetch(sampled: Sampled) -> list[list[SampledAction]]:
-    """Sampled branches as host records, `[N][B]`; the one transfer from device to host of a rollout."""
-    tokens, mask, logprobs, finished = jax.device_get(
+    """Sampled branches as host records, `[N][B]`; the one transfer from device to host of a rollout.
+
+    Every process gets all of them: a state's actions are judged by one process, whichever devices sampled them."""
+    tokens, mask, logprobs, finished = on_host(
         (sampled.tokens, sampled.action_mask, sampled.behavior_logprobs, sampled.finished)
     )
     return [

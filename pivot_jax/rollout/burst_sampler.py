@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from pivot_jax.config import Architecture, SamplingSection
+from pivot_jax.hosts.arrays import on_host
 from pivot_jax.policy.decoder import KeyValues
 from pivot_jax.policy.mesh import Rules, batch_multiple, to_mesh
 from pivot_jax.policy.spec import Parameters
@@ -66,7 +67,7 @@ class BurstSampler:
 
     def finish(self, pending: Burst, episodes: Sequence[Episode | None]) -> list[Fragment | None]:
         """The one transfer to the host of a burst."""
-        tokens, mask, logprobs, stopped = jax.device_get(
+        tokens, mask, logprobs, stopped = on_host(
             (pending.tokens, pending.mask, pending.behavior_logprobs, pending.stopped)
         )
         return [

@@ -1,0 +1,49 @@
+"""Who this process is among those that run the same command. A run of one process is process 0 of 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# The key-value store and the barriers of jax's coordination service have no public name. This is the one place that
+# reaches for them; orbax does the same.
+from jax._src import distributed
+
+_alone = False
+
+
+class HostsError(Exception):
+    """The processes cannot go on together; the message says why, and what to do."""
+
+
+def count() -> int:
+    """How many processes work together; touches no device."""
+    return 1 if _alone or distributed.global_state.client is None else distributed.global_state.num_processes
+
+
+def index() -> int:
+    """Which of them this is."""
+    return 0 if count() == 1 else distributed.global_state.process_id
+
+
+def is_first() -> bool:
+    """Whether this process writes what is written once: files of the run directory, lines on the terminal."""
+    return index() == 0
+
+
+def client() -> distributed._jax.DistributedRuntimeClient:
+    """The coordination service, as this process reaches it."""
+    found = distributed.global_state.client
+    assert found is not None, "one process has no coordination service"
+    return found
+
+
+@contextmanager
+def acting_alone() -> Iterator[None]:
+    """Within it this process is as if it were the only one: nothing waits for the others."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before

@@ -1,0 +1,95 @@
+"""Joining the other processes before anything touches a device, and leaving together."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+
+from pivot_jax.config_hosts import HostsSection
+from pivot_jax.hosts import processes
+from pivot_jax.hosts.exchange import all_say, set_wait, wait
+from pivot_jax.hosts.lookout import Lookout
+from pivot_jax.hosts.processes import HostsError
+
+VERSIONS = ("pivot-jax", "jax", "jaxlib")
+HEARTBEAT_SECONDS = 100
+"""After which the coordination service itself gives a process up: later than the lookout, which says which one."""
+GRACE_SECONDS = 60
+"""Within which all processes leave."""
+
+
+@contextmanager
+def joined(section: HostsSection, faults: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Within it this process is one of those that the section names; they have the same versions of the package.
+
+    An exception that leaves it ends the other processes too, with its message. Of several processes this one exits
+    then, with code 2 and one line for `faults` (what is wrong with what the user gave) and `HostsError`.
+
+    Raises:
+        HostsError: the processes did not find each other, or differ in their versions.
+    """
+    if section.launch == "single":
+        yield
+        return
+    lookout = _join(section)
+    try:
+        if processes.count() > 1:
+            versions = {name: importlib.metadata.version(name) for name in VERSIONS}
+            _check_alike("versions", versions)
+        yield
+    except BaseException as error:
+        _part(lookout, error, faults)
+    if processes.count() > 1:
+        wait("end")
+    lookout.stop()
+    jax.distributed.shutdown()
+
+
+def _join(section: HostsSection) -> Lookout:
+    # its handler of SIGTERM would take the place of ours, which lets all processes save at the same step
+    jax.config.update("jax_enable_preemption_service", False)
+    given = (section.coordinator, section.processes, section.process) if section.launch == "given" else (None,) * 3
+    try:
+        jax.distributed.initialize(
+            *given,
+            cluster_detection_method="deactivate" if section.launch == "given" else None,
+            initialization_timeout=section.start_seconds,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=GRACE_SECONDS,
+        )
+    except (ValueError, RuntimeError, jax.errors.JaxRuntimeError) as error:
+        raise HostsError(f"hosts: the processes did not find each other: {error}") from error
+    set_wait(section.wait_seconds)
+    lookout = Lookout(section.lost_seconds)
+    lookout.start()
+    return lookout
+
+
+def _check_alike(what: str, value: object) -> None:
+    said = all_say(what, value)
+    for process, other in enumerate(said):
+        if other != said[0]:
+            raise HostsError(f"process {process} has other {what} than process 0: {other}, not {said[0]}")
+
+
+def _part(lookout: Lookout, error: BaseException, faults: tuple[type[Exception], ...]) -> None:
+    """Tell the others, and exit without waiting for them."""
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        lookout.outlast()  # the loss of a process looks like this to whoever was computing with it
+    code = 1
+    if isinstance(error, (HostsError, *faults)):
+        code = 2
+        print(f"pivot-jax: process {processes.index()}: {error}", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
+    if processes.count() > 1:
+        lookout.fail(str(error) or type(error).__name__)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
