@@ -29,7 +29,8 @@ from pivot_jax.policy.weights import read_architecture, read_weights
 from pivot_jax.rollout.actions import fetch
 from pivot_jax.rollout.burst_sampler import BurstSampler
 from pivot_jax.rollout.decode import Sampled, sample_branches
-from pivot_jax.rollout.episodes import Episode, Fragment, Game, play
+from pivot_jax.rollout.episode import Episode, Fragment, Game
+from pivot_jax.rollout.episodes import play
 from pivot_jax.rollout.layout import BranchSlot, Row, lay_out, state_uid
 
 BASE = Path(pivot_jax.__file__).parent / "base_policy"

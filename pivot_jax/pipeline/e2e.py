@@ -33,7 +33,8 @@ from pivot_jax.policy.mesh import batch_multiple, to_mesh
 from pivot_jax.policy.spec import Parameters
 from pivot_jax.policy.weights import read_weights
 from pivot_jax.rollout.burst_sampler import BurstSampler
-from pivot_jax.rollout.episodes import Episode, Game, play
+from pivot_jax.rollout.episode import Episode, Game
+from pivot_jax.rollout.episodes import play
 from pivot_jax.rollout.layout import round_up, trunk_length
 
 BRANCH_BUCKET = 64
@@ -155,7 +156,7 @@ def episode_batch(run: Run, groups: Sequence[Sequence[Episode]]) -> GroupBatch:
         for g, episode in enumerate(group):
             start[n, g] = opening
             tokens[n, g, : len(episode.ids) - opening] = episode.ids[opening:]
-            rewards[n, g], valid[n, g] = episode.env.outcome(), True
+            rewards[n, g], valid[n, g] = episode.outcome, True
             finished[n, g] = all(action.finished for action in episode.actions)
             for place, action in zip(episode.places, episode.actions, strict=True):
                 written = slice(place - opening, place - opening + len(action.ids))

@@ -24,7 +24,8 @@ from pivot_jax.pipeline.run import Run, complete
 from pivot_jax.pipeline.sampling_mesh import sampling_run
 from pivot_jax.policy.spec import Parameters
 from pivot_jax.rollout.burst_sampler import BurstSampler
-from pivot_jax.rollout.episodes import Episode, Game, play
+from pivot_jax.rollout.episode import Episode, Game
+from pivot_jax.rollout.episodes import play
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Suite:
     """How often tools answered with each error: refused and contained actions among them."""
 
     def add(self, seed: int, episode: Episode) -> None:
-        self.outcomes.append(int(episode.env.outcome()))
+        self.outcomes.append(int(episode.outcome))
         self.seeds.append(seed)
         self.turns.append(episode.turns)
         self.tool_errors.update(episode.errors)

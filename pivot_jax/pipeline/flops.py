@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pivot_jax.config import Architecture
 from pivot_jax.pipeline.ledger import Cost, causal_keys, forward_flops, unembedding_flops
 from pivot_jax.policy.spec import count_active_parameters
-from pivot_jax.rollout.episodes import Episode
+from pivot_jax.rollout.episode import Episode
 from pivot_jax.rollout.layout import Row
 
 

@@ -13,7 +13,7 @@ from pivot_jax.hosts.arrays import on_host
 from pivot_jax.policy.decoder import KeyValues
 from pivot_jax.policy.mesh import Rules, batch_multiple, to_mesh
 from pivot_jax.policy.spec import Parameters
-from pivot_jax.rollout.episodes import Episode, Fragment
+from pivot_jax.rollout.episode import Episode, Fragment
 from pivot_jax.rollout.growing import Burst, BurstPoints, empty_trunks, lengthen, sample_burst, take_rows
 from pivot_jax.rollout.layout import round_up, state_uid, trunk_length
 

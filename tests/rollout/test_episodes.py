@@ -15,7 +15,8 @@ from pivot_jax.data.rendering import render
 from pivot_jax.domains.environment import demonstrate
 from pivot_jax.domains.registry import DOMAINS, SKILLS
 from pivot_jax.records import Message, Trajectory
-from pivot_jax.rollout.episodes import Episode, Fragment, Game, play
+from pivot_jax.rollout.episode import Episode, Fragment, Game
+from pivot_jax.rollout.episodes import play
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +129,9 @@ def test_what_the_policy_wrote_is_kept_token_by_token(tokenizer):
 
         def step(self, action):
             return (Message(role="tool", content="ok"),)
+
+        def outcome(self):
+            return 0.0
 
     list(play([Game("terminal/3", Patient)], Scripted(once), tokenizer, "compact", max_turns=2, batch=1))
     first, second = seen

@@ -1,0 +1,191 @@
+"""The whole method on 1, 2 and 4 processes: one result; and on 4 of which some are stopped or killed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorstore
+from safetensors.numpy import load_file
+
+from pivot_jax.pipeline.metrics import read_metrics
+from tests.hosts.launching import endings, finish, start, wait_for
+
+pytestmark = pytest.mark.slow
+
+CONFIG = """
+[run]
+stages = ["candidates", "profile", "select", "train", "evaluate", "export"]
+[mesh]
+data = 2
+fsdp = 2
+tensor = 2
+[data]
+tasks = 3
+domains = ["terminal"]
+[sampling]
+max_new_tokens = 8
+[profile]
+samples = 4
+chunk = 16
+[select]
+threshold = 1.0
+[train]
+steps = 4
+pivots_per_step = 3
+group_size = 4
+checkpoint_every = 2
+[train.optimizer]
+learning_rate = 1e-3
+[evaluate]
+episodes = 3
+questions = 1
+max_turns = 2
+[arms.pivotrl]
+method = "pivot_rl"
+"""
+COUNTS = (1, 2, 4)
+
+SUMS = 2e-4
+"""Bound on differences of float32 metrics and parameters between numbers of processes: gloo adds up what the devices
+hold in another order than one process does, and four steps of Adam carry that on."""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("hosts") / "small.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+def command(config: Path, run_dir: Path) -> list[str]:
+    return ["run", str(config), f"--run.dir={run_dir}", "--export.arm=pivotrl"]
+
+
+@pytest.fixture(scope="module")
+def finished(config) -> dict[int, Path]:
+    """Run directories by number of processes."""
+    dirs = {count: config.parent / f"of_{count}" for count in COUNTS}
+    for count, run_dir in dirs.items():
+        finish(start(count, command(config, run_dir), config.parent / "cache"))
+    return dirs
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def stored(run_dir: Path, name: str) -> np.ndarray:
+    folder = f"file://{run_dir / 'profile' / name}/"
+    return tensorstore.open({"driver": "zarr3", "kvstore": folder}, open=True).result().read().result()
+
+
+def policy(run_dir: Path) -> dict[str, np.ndarray]:
+    return load_file(run_dir / "export" / "pivotrl" / "model.safetensors")
+
+
+def without_seconds(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_seconds(inner) for key, inner in value.items() if key != "seconds"}
+    return value
+
+
+@pytest.mark.parametrize("count", COUNTS[1:])
+def test_several_processes_profile_and_select_as_one_does(finished, count):
+    one, several = finished[1], finished[count]
+    for name in ("tokens", "lengths", "finished", "rewards/functional", "rewards/exact", "status/functional"):
+        np.testing.assert_array_equal(stored(one, name), stored(several, name), err_msg=name)
+    gap = np.abs(stored(one, "behavior_logprobs") - stored(several, "behavior_logprobs"))
+    assert gap.max() < 1e-4
+    assert (stored(one, "lengths") > 0).all() and 0 < stored(one, "rewards/functional").mean() < 1
+    assert read(one / "pivots.json") == read(several / "pivots.json")
+    assert len(read(one / "pivots.json")["pivots"]) > 1
+    assert read(one / "candidates.json") == read(several / "candidates.json")
+
+
+@pytest.mark.parametrize("count", COUNTS[1:])
+def test_several_processes_train_and_evaluate_as_one_does(finished, count):
+    one, several = finished[1], finished[count]
+    assert without_seconds(read(one / "ledger.json")) == without_seconds(read(several / "ledger.json"))
+    for arm in ("base", "pivotrl"):
+        results = [without_seconds(read(run_dir / "evaluation" / f"{arm}.json")) for run_dir in (one, several)]
+        assert results[0] == results[1] and results[0]["in_domain"]["terminal"]["turns"]
+    lines, others = read_metrics(one), read_metrics(several)
+    assert [line.step for line in lines] == [line.step for line in others] == [1, 2, 3, 4]
+    for line, other in zip(lines, others, strict=True):
+        assert line.metrics.keys() == other.metrics.keys()
+        for name, value in line.metrics.items():
+            assert other.metrics[name] == pytest.approx(value, rel=SUMS, abs=SUMS), name
+    ours, theirs = policy(one), policy(several)
+    assert ours.keys() == theirs.keys()
+    for name, values in ours.items():
+        np.testing.assert_allclose(theirs[name], values, atol=SUMS, err_msg=name)
+
+
+def untrained(finished: Path, run_dir: Path) -> None:
+    """A copy of a run as it was before its arm was trained."""
+    shutil.copytree(finished, run_dir)
+    for name in ("checkpoints", "evaluation", "export"):
+        shutil.rmtree(run_dir / name)
+    (run_dir / "metrics.jsonl").unlink()
+    manifest = read(run_dir / "manifest.json")
+    for stage in ("train", "evaluate", "export"):
+        del manifest["stages"][stage]
+    (run_dir / "manifest.json").write_text(json.dumps(manifest))
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    """The same policy, metrics and outcomes, bit for bit."""
+    ours, theirs = policy(one), policy(other)
+    assert all(ours[name].tobytes() == theirs[name].tobytes() for name in ours)
+    assert read_metrics(one) == read_metrics(other)
+    assert without_seconds(read(one / "ledger.json")) == without_seconds(read(other / "ledger.json"))
+    for arm in ("base", "pivotrl"):
+        results = [without_seconds(read(run_dir / "evaluation" / f"{arm}.json")) for run_dir in (one, other)]
+        assert results[0] == results[1]
+
+
+def test_a_process_killed_in_training_ends_the_others_and_the_same_command_resumes(finished, config, tmp_path):
+    run_dir, cache = tmp_path / "killed", config.parent / "cache"
+    untrained(finished[4], run_dir)
+    started = start(4, command(config, run_dir), cache)
+    wait_for(run_dir / "checkpoints" / "pivotrl" / "2", started)
+    killed = time.monotonic()
+    started[2].kill()
+    ended = endings(started)
+    assert time.monotonic() - killed < 60
+    assert ended[2][0] == -signal.SIGKILL
+    for process in (0, 1, 3):
+        code, error = ended[process]
+        assert code == 75, error
+        assert "pivot-jax: process 2 was lost: no sign of life for 12 s" in error
+        assert "the same command on all hosts continues" in error
+    assert not (run_dir / "checkpoints" / "pivotrl" / "4").exists()
+    finish(start(4, command(config, run_dir), cache))
+    assert_equal_runs(finished[4], run_dir)
+
+
+def test_sigterm_to_one_process_stops_all_at_one_step_and_the_first_one_may_be_lost(finished, config, tmp_path):
+    run_dir, cache = tmp_path / "stopped", config.parent / "cache"
+    untrained(finished[2], run_dir)
+    started = start(2, command(config, run_dir), cache)
+    wait_for(run_dir / "metrics.jsonl", started)
+    started[1].terminate()
+    told = [process.communicate() for process in started]
+    assert [process.returncode for process in started] == [0, 0], told
+    assert "saved in" in told[0][0] and "the same command continues from there" in told[0][0].replace("\n", " ")
+    (step,) = [path.name for path in (run_dir / "checkpoints" / "pivotrl").iterdir() if path.name.isdigit()][-1:]
+    assert int(step) <= 4 and "train" not in read(run_dir / "manifest.json")["stages"]
+    started = start(2, command(config, run_dir), cache)
+    wait_for(run_dir / "evaluation" / "base.json", started)
+    started[0].kill()
+    code, error = endings(started)[1]
+    assert code == 75 and "process 0, which coordinates" in error, error
+    finish(start(2, command(config, run_dir), cache))
+    assert_equal_runs(finished[2], run_dir)
