@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(2) from None
     hosts = HostsSection() if dry_run else config.hosts
     if hosts.launch != "single":
-        split(f"process {hosts.process}" if hosts.launch == "given" else "this process", hosts.coordinator)
+        name = f"process {hosts.process}" if hosts.launch == "given" else "this process"
+        split(name, hosts.coordinator if hosts.process else "")
     _prepare_devices()
     # imported late, so that a config fault is told at once and --help needs no accelerator
     from rich.console import Console

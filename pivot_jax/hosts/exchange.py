@@ -119,7 +119,8 @@ def _key(turn: int, process: int) -> str:
 
 def _packed(parts: Sequence[Arrays]) -> bytes:
     held = io.BytesIO()
-    np.savez(held, **{name: np.stack([part[name] for part in parts]) for name in (parts[0] if parts else {})})
+    names = parts[0] if parts else {}
+    np.savez(held, allow_pickle=False, **{name: np.stack([part[name] for part in parts]) for name in names})
     return held.getvalue()
 
 

@@ -26,7 +26,7 @@ def split(name: str, coordinator: str = "") -> None:
 
     Args:
         name: of this process, for the message.
-        coordinator: HOST:PORT of process 0 if it is known, to see whether that still answers.
+        coordinator: HOST:PORT of process 0, if it is known and another one: to see whether that still answers.
     """
     worker = os.fork()
     if worker == 0:
@@ -51,10 +51,9 @@ def ending(name: str, number: signal.Signals, coordinator: str) -> str:
     """Why a process that this signal ended has most likely ended."""
     what = f"{name} was ended by {number.name}"
     if number == signal.SIGABRT:
-        where = f" at {coordinator}" if coordinator else ""
-        if coordinator and answers(coordinator):
-            return f"{what}: jax says why above; {AGAIN}"
-        return f"{what}: process 0, which coordinates{where}, was lost; {AGAIN}"
+        if coordinator and not answers(coordinator):
+            return f"{what}: process 0, which coordinates at {coordinator}, was lost or never started; {AGAIN}"
+        return f"{what}: process 0, which coordinates, was lost, or not all processes started (see above); {AGAIN}"
     if number == signal.SIGKILL:
         return f"{what}: by its scheduler, or because the host ran out of memory; {AGAIN}"
     return f"{what}; {AGAIN}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 # The key-value store and the barriers of jax's coordination service have no public name. This is the one place that
 # reaches for them; orbax does the same.
@@ -31,7 +32,7 @@ def is_first() -> bool:
     return index() == 0
 
 
-def client() -> distributed._jax.DistributedRuntimeClient:
+def client() -> Any:
     """The coordination service, as this process reaches it."""
     found = distributed.global_state.client
     assert found is not None, "one process has no coordination service"

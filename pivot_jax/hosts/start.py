@@ -54,17 +54,25 @@ def joined(section: HostsSection, faults: tuple[type[Exception], ...]) -> Iterat
 def _join(section: HostsSection) -> Lookout:
     # its handler of SIGTERM would take the place of ours, which lets all processes save at the same step
     jax.config.update("jax_enable_preemption_service", False)
-    given = (section.coordinator, section.processes, section.process) if section.launch == "given" else (None,) * 3
+    given = section.launch == "given"
     try:
         jax.distributed.initialize(
-            *given,
-            cluster_detection_method="deactivate" if section.launch == "given" else None,
+            coordinator_address=section.coordinator if given else None,
+            num_processes=section.processes if given else None,
+            process_id=section.process if given else None,
+            cluster_detection_method="deactivate" if given else None,
             initialization_timeout=section.start_seconds,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             shutdown_timeout_seconds=GRACE_SECONDS,
         )
-    except (ValueError, RuntimeError, jax.errors.JaxRuntimeError) as error:
-        raise HostsError(f"hosts: the processes did not find each other: {error}") from error
+    except ValueError as error:  # jax has asked every kind of cluster that it knows
+        raise HostsError(
+            f"hosts.launch = 'detect' found no TPU pod, Slurm or Kubernetes job here; use launch='given' ({error})"
+        ) from error
+    except RuntimeError as error:
+        raise HostsError(
+            f"hosts: the processes did not find each other within {section.start_seconds} s: {error}"
+        ) from error
     set_wait(section.wait_seconds)
     lookout = Lookout(section.lost_seconds)
     lookout.start()

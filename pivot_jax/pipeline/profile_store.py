@@ -151,9 +151,9 @@ class ProfileStore:
                 return np.full(self.shape, -1, np.int32)
             raise KeyError(f"{self._path}: no array {name!r} is stored")
         array = ts.open({"driver": "zarr3", "kvstore": self._kvstore(name)}, open=True).result()
-        values, missing = array[:, : self.shape[1]].read().result(), self.shape[1] - array.shape[1]
-        room = [(0, 0), (0, max(0, missing)), (0, 0)][: values.ndim]
-        return np.pad(values, room, constant_values=array.fill_value.item())
+        held = min(self.shape[1], array.shape[1])
+        room = [(0, 0), (0, self.shape[1] - held), (0, 0)][: array.rank]
+        return np.pad(array[:, :held].read().result(), room, constant_values=-1 if name == "lengths" else 0)
 
     def _kvstore(self, name: str) -> str:
         return f"file://{self._path.absolute()}/{name}/"
