@@ -267,10 +267,10 @@ def _row(points: Sequence[ProfiledPoint], draws: Sequence[int]) -> Row:
 
 
 def _verdicts(
-    run: Run, judges: Sequence[Verifier], candidate: Candidate, actions: Sequence[SampledAction]
+    run: Run, judges: Sequence[Verifier], point: ProfiledPoint, actions: Sequence[SampledAction]
 ) -> dict[str, NDArray[Any]]:
     """What the store holds of the verdicts on these actions: each array has one row an action."""
-    scores = score_sampled(run, judges, candidate, actions)
+    scores = score_sampled(run, judges, point.candidate, actions)
     return {
         **{f"rewards/{name}": scores[name].rewards for name in REWARDS},
         **{f"status/{name}": scores[name].status for name in REWARDS},
