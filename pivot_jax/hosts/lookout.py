@@ -8,11 +8,13 @@ too, but ends a process without saying which other was lost; so its patience is 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
 import threading
 import time
+from typing import NoReturn
 
 import jax
 
@@ -46,7 +48,8 @@ class Lookout:
 
     def fail(self, reason: str) -> None:
         """Leave a last word for the others: this process ends with an error."""
-        self._leave_word(f"process {self._index} ({socket.gethostname()}) ended: {reason}")
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # without the service they have been ended already
+            self._leave_word(f"process {self._index} ({socket.gethostname()}) ended: {reason}")
         self._stopped.set()
         self._linger()
 
@@ -63,13 +66,12 @@ class Lookout:
                 if word := self._read(LAST_WORD):
                     self._end(word)
                 found = self._read(f"{FOLDER}/{following}")
+                if found != sign:
+                    sign, since = found, time.monotonic()
+                elif time.monotonic() - since > self.lost_seconds:
+                    self._leave_word(f"process {following} was lost: no sign of life for {self.lost_seconds:.0f} s")
             except jax.errors.JaxRuntimeError:
                 self._end("process 0, which coordinates, does not answer")
-                return
-            if found != sign:
-                sign, since = found, time.monotonic()
-            elif time.monotonic() - since > self.lost_seconds:
-                self._leave_word(f"process {following} was lost: no sign of life for {self.lost_seconds:.0f} s")
 
     def _read(self, key: str) -> str:
         try:
@@ -91,7 +93,7 @@ class Lookout:
         if self._index == 0:
             time.sleep(2 * self._pause)
 
-    def _end(self, word: str) -> None:
+    def _end(self, word: str) -> NoReturn:
         print(f"pivot-jax: {word}; this is process {self._index}, which ends too; {AGAIN}", file=sys.stderr, flush=True)
         self._linger()
         os._exit(LOST)

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import jax
 
@@ -43,10 +44,10 @@ def joined(section: HostsSection, faults: tuple[type[Exception], ...]) -> Iterat
             versions = {name: importlib.metadata.version(name) for name in VERSIONS}
             _check_alike("versions", versions)
         yield
+        if processes.count() > 1:
+            wait("end")
     except BaseException as error:
         _part(lookout, error, faults)
-    if processes.count() > 1:
-        wait("end")
     lookout.stop()
     jax.distributed.shutdown()
 
@@ -86,7 +87,7 @@ def _check_alike(what: str, value: object) -> None:
             raise HostsError(f"process {process} has other {what} than process 0: {other}, not {said[0]}")
 
 
-def _part(lookout: Lookout, error: BaseException, faults: tuple[type[Exception], ...]) -> None:
+def _part(lookout: Lookout, error: BaseException, faults: tuple[type[Exception], ...]) -> NoReturn:
     """Tell the others, and exit without waiting for them."""
     if isinstance(error, jax.errors.JaxRuntimeError):
         lookout.outlast()  # the loss of a process looks like this to whoever was computing with it
@@ -94,6 +95,8 @@ def _part(lookout: Lookout, error: BaseException, faults: tuple[type[Exception],
     if isinstance(error, (HostsError, *faults)):
         code = 2
         print(f"pivot-jax: process {processes.index()}: {error}", file=sys.stderr)
+    elif isinstance(error, KeyboardInterrupt):
+        code = 130
     else:
         traceback.print_exception(error)
     if processes.count() > 1:

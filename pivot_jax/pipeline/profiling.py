@@ -138,9 +138,7 @@ def _profile_chunk(
     for draws, rows in _alike(missing):
         members = [chunk[row] for row in rows]
         sampled = list(zip(members, sample_points(run, params, members, draws, key), strict=True))
-        judged = each_its_own(
-            "profile: verdicts", sampled, lambda one: _verdicts(run, judges, one[0].candidate, one[1])
-        )
+        judged = each_its_own("profile: verdicts", sampled, lambda one: _verdicts(run, judges, *one))
         for row, (_, group), verdicts in zip(rows, sampled, judged, strict=True):
             for name, values in {**_arrays(run, group), **verdicts}.items():
                 held.setdefault(name, np.zeros(missing.shape + values.shape[1:], values.dtype))[row, draws] = values
