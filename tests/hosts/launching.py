@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 DEVICES = 8
@@ -19,8 +20,34 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-def start(count: int, words: Sequence[str], cache: Path) -> list[subprocess.Popen[str]]:
-    """`pivot-jax WORDS` in so many processes, each with its part of the devices."""
+LIMIT = 1200
+"""Seconds that no test waits for longer, however busy the machine is."""
+
+
+@contextmanager
+def launched(
+    count: int, words: Sequence[str], cache: Path, last: Sequence[str] = ()
+) -> Iterator[list[subprocess.Popen[str]]]:
+    """`pivot-jax WORDS` in so many processes, each with its part of the devices; none outlives the test.
+
+    The last process gets the words `last` too.
+    """
+    started = _start(count, words, cache, last)
+    try:
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+
+
+def run(count: int, words: Sequence[str], cache: Path) -> None:
+    """The same, to its end, which must be a good one."""
+    with launched(count, words, cache) as started:
+        for code, error in endings(started):
+            assert code == 0, error
+
+
+def _start(count: int, words: Sequence[str], cache: Path, last: Sequence[str]) -> list[subprocess.Popen[str]]:
     environment = {
         **os.environ,
         "JAX_COMPILATION_CACHE_DIR": str(cache),
@@ -33,6 +60,7 @@ def start(count: int, words: Sequence[str], cache: Path) -> list[subprocess.Pope
     for process in range(count):
         own = [f"--hosts.coordinator=localhost:{port}", f"--hosts.processes={count}", f"--hosts.process={process}"]
         together = ["--hosts.launch=given", *own, "--hosts.lost-seconds=12"] if count > 1 else []
+        together += last if process == count - 1 else []
         started.append(
             subprocess.Popen(
                 [sys.executable, "-m", "pivot_jax.cli", *words, *together],
@@ -44,19 +72,15 @@ def start(count: int, words: Sequence[str], cache: Path) -> list[subprocess.Pope
 
 def endings(started: Sequence[subprocess.Popen[str]]) -> list[tuple[int, str]]:
     """Exit code and standard error of each, when all have ended."""
-    told = [process.communicate() for process in started]
+    told = [process.communicate(timeout=LIMIT) for process in started]
     return [(process.returncode, error) for process, (_, error) in zip(started, told, strict=True)]
-
-
-def finish(started: Sequence[subprocess.Popen[str]]) -> None:
-    """Wait until all have ended well."""
-    for code, error in endings(started):
-        assert code == 0, error
 
 
 def wait_for(path: Path, started: Sequence[subprocess.Popen[str]]) -> None:
     """Until this file of a run directory is there."""
+    end = time.monotonic() + LIMIT
     while not path.exists():
+        assert time.monotonic() < end, path
         ended = [process for process in started if process.poll() is not None]
         assert not ended, endings(started)
         time.sleep(0.02)

@@ -6,6 +6,8 @@ import json
 import shutil
 import signal
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import tensorstore
 from safetensors.numpy import load_file
 
 from pivot_jax.pipeline.metrics import read_metrics
-from tests.hosts.launching import endings, finish, start, wait_for
+from tests.hosts.launching import LIMIT, endings, launched, run, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -69,12 +71,16 @@ def command(config: Path, run_dir: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def finished(config) -> dict[int, Path]:
-    """Run directories by number of processes."""
-    dirs = {count: config.parent / f"of_{count}" for count in COUNTS}
-    for count, run_dir in dirs.items():
-        finish(start(count, command(config, run_dir), config.parent / "cache"))
-    return dirs
+def finished(config) -> Callable[[int], Path]:
+    """The run directory of a whole run on so many processes; each is run once."""
+
+    @cache
+    def run_dir(count: int) -> Path:
+        path = config.parent / f"of_{count}"
+        run(count, command(config, path), config.parent / "cache")
+        return path
+
+    return run_dir
 
 
 def read(path: Path) -> Any:
@@ -98,7 +104,7 @@ def without_seconds(value: Any) -> Any:
 
 @pytest.mark.parametrize("count", COUNTS[1:])
 def test_several_processes_profile_and_select_as_one_does(finished, count):
-    one, several = finished[1], finished[count]
+    one, several = finished(1), finished(count)
     for name in ("tokens", "lengths", "finished", "rewards/functional", "rewards/exact", "status/functional"):
         np.testing.assert_array_equal(stored(one, name), stored(several, name), err_msg=name)
     gap = np.abs(stored(one, "behavior_logprobs") - stored(several, "behavior_logprobs"))
@@ -111,7 +117,7 @@ def test_several_processes_profile_and_select_as_one_does(finished, count):
 
 @pytest.mark.parametrize("count", COUNTS[1:])
 def test_several_processes_train_and_evaluate_as_one_does(finished, count):
-    one, several = finished[1], finished[count]
+    one, several = finished(1), finished(count)
     assert without_seconds(read(one / "ledger.json")) == without_seconds(read(several / "ledger.json"))
     for arm in ("base", "pivotrl"):
         results = [without_seconds(read(run_dir / "evaluation" / f"{arm}.json")) for run_dir in (one, several)]
@@ -152,13 +158,14 @@ def assert_equal_runs(one: Path, other: Path) -> None:
 
 
 def test_a_process_killed_in_training_ends_the_others_and_the_same_command_resumes(finished, config, tmp_path):
-    run_dir, cache = tmp_path / "killed", config.parent / "cache"
-    untrained(finished[4], run_dir)
-    started = start(4, command(config, run_dir), cache)
-    wait_for(run_dir / "checkpoints" / "pivotrl" / "2", started)
-    killed = time.monotonic()
-    started[2].kill()
-    ended = endings(started)
+    words, compiled = command(config, tmp_path / "killed"), config.parent / "cache"
+    untrained(finished(4), tmp_path / "killed")
+    checkpoints = tmp_path / "killed" / "checkpoints" / "pivotrl"
+    with launched(4, words, compiled) as started:
+        wait_for(checkpoints / "2", started)
+        killed = time.monotonic()
+        started[2].kill()
+        ended = endings(started)
     assert time.monotonic() - killed < 60
     assert ended[2][0] == -signal.SIGKILL
     for process in (0, 1, 3):
@@ -166,27 +173,26 @@ def test_a_process_killed_in_training_ends_the_others_and_the_same_command_resum
         assert code == 75, error
         assert "pivot-jax: process 2 was lost: no sign of life for 12 s" in error
         assert "the same command on all hosts continues" in error
-    assert not (run_dir / "checkpoints" / "pivotrl" / "4").exists()
-    finish(start(4, command(config, run_dir), cache))
-    assert_equal_runs(finished[4], run_dir)
+    assert not (checkpoints / "4").exists()
+    run(4, words, compiled)
+    assert_equal_runs(finished(4), tmp_path / "killed")
 
 
 def test_sigterm_to_one_process_stops_all_at_one_step_and_the_first_one_may_be_lost(finished, config, tmp_path):
-    run_dir, cache = tmp_path / "stopped", config.parent / "cache"
-    untrained(finished[2], run_dir)
-    started = start(2, command(config, run_dir), cache)
-    wait_for(run_dir / "metrics.jsonl", started)
-    started[1].terminate()
-    told = [process.communicate() for process in started]
-    assert [process.returncode for process in started] == [0, 0], told
+    words, compiled = command(config, tmp_path / "stopped"), config.parent / "cache"
+    untrained(finished(2), tmp_path / "stopped")
+    with launched(2, words, compiled) as started:
+        wait_for(tmp_path / "stopped" / "metrics.jsonl", started)
+        started[1].terminate()
+        told = [process.communicate(timeout=LIMIT) for process in started]
+        assert [process.returncode for process in started] == [0, 0], told
     spoken = " ".join(told[0][0].split())
     assert "saved in" in spoken and "the same command continues from there" in spoken
-    (step,) = [path.name for path in (run_dir / "checkpoints" / "pivotrl").iterdir() if path.name.isdigit()][-1:]
-    assert int(step) <= 4 and "train" not in read(run_dir / "manifest.json")["stages"]
-    started = start(2, command(config, run_dir), cache)
-    wait_for(run_dir / "evaluation" / "base.json", started)
-    started[0].kill()
-    code, error = endings(started)[1]
-    assert code == 75 and "process 0, which coordinates" in error, error
-    finish(start(2, command(config, run_dir), cache))
-    assert_equal_runs(finished[2], run_dir)
+    assert "train" not in read(tmp_path / "stopped" / "manifest.json")["stages"]
+    with launched(2, words, compiled) as started:
+        wait_for(tmp_path / "stopped" / "evaluation" / "base.json", started)
+        started[0].kill()
+        code, error = endings(started)[1]
+        assert code == 75 and "process 0, which coordinates" in error, error
+    run(2, words, compiled)
+    assert_equal_runs(finished(2), tmp_path / "stopped")

@@ -12,7 +12,7 @@ import pytest
 from pivot_jax.config import ConfigError
 from pivot_jax.config_files import validate
 from pivot_jax.pipeline.run import pin_config
-from tests.hosts.launching import free_port
+from tests.hosts.launching import endings, free_port, launched
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,13 @@ def test_a_process_that_finds_no_others_says_so(tmp_path, launch, code, message)
     )
     assert ended.returncode == code, ended.stderr
     assert message in ended.stderr and not (tmp_path / "run").exists()
+
+
+def test_a_process_that_ends_with_a_fault_says_why_and_the_others_end_with_it(tmp_path):
+    config = tmp_path / "small.toml"
+    config.write_text('[data]\ntasks = 1\ndomains = ["terminal"]')
+    words = ["candidates", str(config), f"--run.dir={tmp_path / 'run'}"]
+    with launched(2, words, tmp_path / "cache", last=["--loss.kl-coef=0.5"]) as started:
+        (first, told), (second, error) = endings(started)
+    assert second == 2 and "pivot-jax: process 1: " in error and "loss.kl_coef: was 0.03, now 0.5" in error
+    assert first == 75 and "loss.kl_coef: was 0.03, now 0.5; this is process 0, which ends too" in told
