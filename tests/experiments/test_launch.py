@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from pivot_jax.config_files import load
 from tests.hosts.launching import free_port
 
 LAUNCH = Path(__file__).parents[2] / "experiments" / "launch"
@@ -113,10 +114,13 @@ def test_gke_has_one_pod_a_host_of_the_slice():
     chips = container["resources"]["limits"]["google.com/tpu"]
     assert container["resources"]["requests"] == container["resources"]["limits"]
     topology = pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"]
-    hosts = math.prod(map(int, topology.split("x"))) // chips
-    assert job["parallelism"] == job["completions"] == hosts == 16
+    slice_chips = math.prod(map(int, topology.split("x")))
+    assert job["parallelism"] == job["completions"] == slice_chips // chips == 8
     assert (job["completionMode"], job["backoffLimit"], pod["restartPolicy"]) == ("Indexed", 0, "Never")
     assert container["command"][:2] == ["pivot-jax", "run"] and "--hosts.launch=detect" in container["command"]
+    (mesh,) = (word for word in container["command"] if word.startswith("configs/mesh/"))
+    sizes = load([LAUNCH.parents[1] / mesh]).mesh.sizes(slice_chips)  # refuses a number of chips that is not the mesh's
+    assert math.prod(sizes) == slice_chips
     (mount,), (volume,) = container["volumeMounts"], pod["volumes"]
     assert mount["name"] == volume["name"] and volume["persistentVolumeClaim"]
     assert any(re.match(f"--run.dir={mount['mountPath']}/", word) for word in container["command"])
