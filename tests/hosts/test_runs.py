@@ -54,7 +54,7 @@ method = "pivot_rl"
 """
 COUNTS = (1, 2, 4)
 
-SUMS = 2e-4
+SUMS = 1e-5
 """Bound on differences of float32 metrics and parameters between numbers of processes: gloo adds up what the devices
 hold in another order than one process does, and four steps of Adam carry that on."""
 
