@@ -41,6 +41,7 @@ class PolicySection(Section):
     """The policy to start from: a Hugging Face directory, or `base` for the one shipped in the package."""
 
     path: str = "base"
+    """With `random`, weights are drawn in the shape of `pretrain.architecture` (`pivot-jax equivalence` alone)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     remat: Remat = "none"
 

@@ -38,6 +38,9 @@ FREE = {
 }
 """Fields that may differ between two commands of one run: they choose what is done and where, not what comes out."""
 
+RANDOM = "random"
+"""The `policy.path` of a policy that is drawn, not read."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -83,13 +86,7 @@ def open_run(config: Config, command: str) -> Run:
     pin_config(run_dir, config)
     manifest = read_manifest(run_dir)
     write_json(run_dir / "manifest.json", {"command": command, **manifest})
-    policy_dir = base_policy_dir() if config.policy.path == "base" else Path(config.policy.path)
-    if not (policy_dir / "config.json").exists():
-        raise ConfigError(f"policy.path: {policy_dir} holds no config.json; it must be a Hugging Face directory")
-    try:
-        arch = read_architecture(policy_dir, dtype=config.policy.dtype, remat=config.policy.remat)
-    except ValueError as error:
-        raise ConfigError(f"policy.path: {error}") from error
+    policy_dir, arch = open_policy(config)
     mesh, rules = open_mesh(config.mesh)
     check_layout(config, arch, mesh, rules)
     if config.sampling_mesh is not None:  # told now, not when sampling begins
@@ -97,6 +94,19 @@ def open_run(config: Config, command: str) -> Run:
     check_parts(config, mesh, rules)
     tokenizer = open_tokenizer(config, policy_dir)
     return Run(config, run_dir, policy_dir, arch, tokenizer, mesh, rules, known)
+
+
+def open_policy(config: Config) -> tuple[Path, Architecture]:
+    """The directory of the policy that the config starts from, and its architecture; ConfigError if it has none."""
+    if config.policy.path == RANDOM:
+        raise ConfigError(f"policy.path: {RANDOM!r} is a policy for `pivot-jax equivalence` alone")
+    policy_dir = base_policy_dir() if config.policy.path == "base" else Path(config.policy.path)
+    if not (policy_dir / "config.json").exists():
+        raise ConfigError(f"policy.path: {policy_dir} holds no config.json; it must be a Hugging Face directory")
+    try:
+        return policy_dir, read_architecture(policy_dir, dtype=config.policy.dtype, remat=config.policy.remat)
+    except ValueError as error:
+        raise ConfigError(f"policy.path: {error}") from error
 
 
 def open_domains(config: Config) -> dict[str, Reset]:

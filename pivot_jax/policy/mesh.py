@@ -181,6 +181,6 @@ def to_mesh(array, mesh: jax.sharding.Mesh, rules: Rules, *axes: str) -> jax.Arr
     return jax.make_array_from_callback(array.shape, sharding, lambda index: np.array(array[index]))
 
 
-def onto(array: jax.Array, mesh: jax.sharding.Mesh, rules: Rules, *axes: str) -> jax.Array:
-    """An array of another mesh, laid out for computation on this one; as it is if it is there already."""
+def onto(array: jax.Array | np.ndarray, mesh: jax.sharding.Mesh, rules: Rules, *axes: str) -> jax.Array:
+    """An array of another mesh or of the host, laid out for computation on this mesh; as it is if it is there."""
     return jax.device_put(array, NamedSharding(mesh, rules.computed(*axes)))

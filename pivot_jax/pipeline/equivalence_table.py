@@ -1,0 +1,100 @@
+"""How far meshes are apart: a number for each quantity, its tolerance with the reason, the table and the JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from pivot_jax.pipeline.equivalence import Leaves, Pairs
+
+Measure = Literal["absolute", "relative", "differing"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something that must not depend on the mesh. `relative` is to the largest value of the same array; `differing` is
+    the number of values that are not bit-equal, whose tolerance is zero whatever is asked for."""
+
+    name: str
+    measure: Measure
+    tolerance: float
+
+
+# float32 rounds at 6e-8. Meshes sum the same terms in another order, and a sum of a few thousand terms then differs by
+# some 1e-6 of the largest; layers, and a backward pass, add to that. A reduction that is wrong differs by the size of the
+# terms that it lost, 1e-2 and more. Moments are gradients and their squares. Where a gradient is nearly zero AdamW divides
+# rounding by rounding, so single parameters may change by another share of the step; hence the widest tolerance.
+# Tokens are drawn with keys that do not depend on the mesh. Two tokens that tie within rounding could still change places:
+# about one token in a hundred thousand, so a difference in a small batch is taken for a fault.
+QUANTITIES = (
+    Quantity("sampled tokens", "differing", 0.0),
+    Quantity("behavior log-probs", "absolute", 1e-4),
+    Quantity("trunk hidden states", "relative", 1e-4),
+    Quantity("trunk logits", "relative", 1e-4),
+    Quantity("branch logits", "relative", 1e-4),
+    Quantity("advantages", "absolute", 1e-5),
+    Quantity("loss", "absolute", 1e-5),
+    Quantity("gradients", "relative", 1e-3),
+    Quantity("change of parameters", "relative", 1e-2),
+    Quantity("optimizer moments", "relative", 1e-3),
+    Quantity("restored", "differing", 0.0),
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of one quantity on one mesh: the largest over its arrays, and in which of them that is."""
+
+    mesh: str
+    quantity: str
+    measure: Measure
+    difference: float
+    absolute: float
+    leaf: str
+    tolerance: float
+
+    @property
+    def within(self) -> bool:
+        """Whether it is no more than the tolerance; what is not a number is more."""
+        return self.difference <= self.tolerance
+
+
+def differences(pairs: Mapping[str, Pairs], tolerance: float | None = None) -> list[Difference]:
+    """Every quantity on every mesh; a `tolerance` takes the place of the own ones, but for what must be bit-equal."""
+    found = []
+    for mesh, of_mesh in pairs.items():
+        for quantity in QUANTITIES:
+            allowed = quantity.tolerance if tolerance is None or quantity.measure == "differing" else tolerance
+            difference, absolute, leaf = largest(*of_mesh[quantity.name], quantity.measure)
+            found.append(Difference(mesh, quantity.name, quantity.measure, difference, absolute, leaf, allowed))
+    return found
+
+
+def largest(expected: Leaves, found: Leaves, measure: Measure) -> tuple[float, float, str]:
+    """The largest difference of two trees as `measure` has it, its absolute size, and the array that it is in.
+
+    Raises:
+        ValueError: the trees have other arrays, or arrays of other shapes.
+    """
+    if {k: v.shape for k, v in expected.items()} != {k: v.shape for k, v in found.items()}:
+        raise ValueError("the meshes computed arrays of different names or shapes")
+    measured = [(*_of_array(array, found[leaf], measure), leaf) for leaf, array in expected.items()]
+    return max(measured, key=lambda one: one[0])
+
+
+def _of_array(expected: np.ndarray, found: np.ndarray, measure: Measure) -> tuple[float, float]:
+    if not expected.size:
+        return 0.0, 0.0
+    a, b = (np.asarray(array, np.float64) for array in (expected, found))
+    with np.errstate(invalid="ignore"):
+        gap = np.where(a == b, 0.0, np.abs(a - b))
+    absolute = float(np.nan_to_num(gap, nan=np.inf).max())
+    if measure == "differing":
+        return float(sum(x.tobytes() != y.tobytes() for x, y in zip(expected.flat, found.flat, strict=True))), absolute
+    scale = float(np.abs(a).max())
+    return (absolute, absolute) if measure == "absolute" or not absolute else (absolute / scale, absolute)
