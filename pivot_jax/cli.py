@@ -15,7 +15,7 @@ from pivot_jax.config_hosts import HostsSection
 from pivot_jax.config_overrides import override
 from pivot_jax.hosts.guard import split
 
-COMMANDS = ("convert", "plan", "verify")
+COMMANDS = ("convert", "equivalence", "plan", "verify")
 """Those that are no stage of a run; each is `main(words)` of its module in `commands`, and tells its own `--help`."""
 
 USAGE = f"""usage: pivot-jax STAGE CONFIG.toml... [--section.key value ...] [--dry-run | --audit]

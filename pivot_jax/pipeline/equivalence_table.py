@@ -10,7 +10,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from pivot_jax.pipeline.equivalence import Leaves, Pairs
+from pivot_jax.pipeline.equivalence import Compared, Pairs
+from pivot_jax.pipeline.equivalence_quantities import Leaves
 
 Measure = Literal["absolute", "relative", "differing"]
 
@@ -25,12 +26,12 @@ class Quantity:
     tolerance: float
 
 
-# float32 rounds at 6e-8. Meshes sum the same terms in another order, and a sum of a few thousand terms then differs by
-# some 1e-6 of the largest; layers, and a backward pass, add to that. A reduction that is wrong differs by the size of the
-# terms that it lost, 1e-2 and more. Moments are gradients and their squares. Where a gradient is nearly zero AdamW divides
-# rounding by rounding, so single parameters may change by another share of the step; hence the widest tolerance.
-# Tokens are drawn with keys that do not depend on the mesh. Two tokens that tie within rounding could still change places:
-# about one token in a hundred thousand, so a difference in a small batch is taken for a fault.
+# float32 rounds at 6e-8. Meshes sum the same terms in another order, and a sum of a few thousand terms then differs
+# by some 1e-6 of the largest; layers, and a backward pass, add to that. A reduction that is wrong differs by what it
+# lost, 1e-2 and more. Moments are gradients and their squares. Where a gradient is nearly zero AdamW divides rounding
+# by rounding, so single parameters may change by another share of their step: hence the widest tolerance.
+# Tokens are drawn with keys that do not depend on the mesh. Two tokens that tie within rounding could still change
+# places: about one token in a hundred thousand, so a difference in a small batch is taken for a fault.
 QUANTITIES = (
     Quantity("sampled tokens", "differing", 0.0),
     Quantity("behavior log-probs", "absolute", 1e-4),
@@ -98,3 +99,51 @@ def _of_array(expected: np.ndarray, found: np.ndarray, measure: Measure) -> tupl
         return float(sum(x.tobytes() != y.tobytes() for x, y in zip(expected.flat, found.flat, strict=True))), absolute
     scale = float(np.abs(a).max())
     return (absolute, absolute) if measure == "absolute" or not absolute else (absolute / scale, absolute)
+
+
+def print_differences(compared: Compared, found: Sequence[Difference], console: Console) -> None:
+    """The table, the gradients that are furthest apart, and a line for everything that is out of tolerance."""
+    meshes = list(compared.pairs)
+    console.print(f"{compared.inputs}; each mesh against {compared.reference}", highlight=False, soft_wrap=True)
+    table = Table("quantity", "difference", "tolerance", *meshes, title="Largest differences")
+    by_place = {(one.quantity, one.mesh): one for one in found}
+    for quantity in QUANTITIES:
+        row = [by_place[quantity.name, mesh] for mesh in meshes]
+        table.add_row(quantity.name, quantity.measure, _number(row[0].tolerance), *map(_cell, row))
+    console.print(table)
+    for mesh in meshes:
+        worst = by_place["gradients", mesh]
+        console.print(f"{mesh}: of the gradients, {worst.leaf} is furthest", highlight=False, soft_wrap=True)
+    for one in failures(found):
+        console.print(
+            f"{one.mesh}: {one.quantity} ({one.leaf}): {_number(one.difference)} {one.measure}, "
+            f"tolerance {_number(one.tolerance)}", style="red", highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def failures(found: Sequence[Difference]) -> list[Difference]:
+    """Those out of tolerance."""
+    return [one for one in found if not one.within]
+
+
+def as_json(compared: Compared, found: Sequence[Difference], command: str) -> dict[str, Any]:
+    """What `--json` writes; a difference that is not finite is written as text."""
+    return {
+        "command": command,
+        "inputs": compared.inputs,
+        "reference": compared.reference,
+        "passed": not failures(found),
+        "differences": [
+            {name: str(value) if value == np.inf else value for name, value in asdict(one).items()}
+            | {"within": one.within}
+            for one in found
+        ],
+    }
+
+
+def _cell(one: Difference) -> str:
+    return _number(one.difference) if one.within else f"[red]{_number(one.difference)} FAILED[/red]"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value == round(value) and value < 1e6 else f"{value:.1e}"
