@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 
 from pivot_jax.config import OptimizerSection
 from pivot_jax.hosts.exchange import first_says
-from pivot_jax.pipeline.optimizer import TrainState, initial_state, trained_alone, with_frozen
+from pivot_jax.pipeline.optimizer import TrainState, initial_alone, initial_state, trained_alone, with_frozen
 from pivot_jax.pipeline.run import Run
 from pivot_jax.policy.lora import adapter_targets, attached, initialise_adapters
 from pivot_jax.policy.spec import Parameters, restore_targets
@@ -117,16 +117,16 @@ class Checkpoints:
 def state_targets(run: Run, optimizer: OptimizerSection) -> TrainState:
     """Shapes, dtypes and shardings of what a checkpoint holds of a training state, on this run's mesh."""
     if run.config.lora.rank:
-        params: Any = adapter_targets(run.arch, run.config.lora, run.mesh, run.rules)
+        trained: Any = adapter_targets(run.arch, run.config.lora, run.mesh, run.rules)
     else:
-        params = restore_targets(run.arch, run.mesh, run.rules)
+        trained = restore_targets(run.arch, run.mesh, run.rules)
     whole = jax.sharding.NamedSharding(run.mesh, jax.sharding.PartitionSpec())
 
     def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         sharding = whole if leaf.ndim == 0 else jax.sharding.NamedSharding(run.mesh, leaf.sharding.spec)
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
-    state = jax.eval_shape(lambda params: initial_state(params, optimizer), params)
+    state = jax.eval_shape(lambda trained: initial_alone(trained, optimizer), trained)
     return jax.tree.map(placed, state)
 
 

@@ -57,7 +57,12 @@ def make_optimizer(section: OptimizerSection) -> optax.GradientTransformation:
 
 def initial_state(params: Parameters[jax.Array], section: OptimizerSection) -> TrainState:
     """Step 0; the optimizer has moments of what is trained, stored as the parameters are."""
-    return TrainState(jnp.int32(0), params, make_optimizer(section).init(cast(Any, trained_part(params))))
+    return with_frozen(initial_alone(trained_part(params), section), frozen_part(params))
+
+
+def initial_alone(trained: Parameters[jax.Array] | Adapters[jax.Array], section: OptimizerSection) -> TrainState:
+    """Step 0 of what is trained alone, as a step and a checkpoint have it."""
+    return TrainState(jnp.int32(0), trained, make_optimizer(section).init(cast(Any, trained)))
 
 
 def apply_gradients(
