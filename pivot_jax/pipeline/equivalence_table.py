@@ -89,16 +89,23 @@ def largest(expected: Leaves, found: Leaves, measure: Measure) -> tuple[float, f
 
 
 def _of_array(expected: np.ndarray, found: np.ndarray, measure: Measure) -> tuple[float, float]:
+    """The difference as `measure` has it, and its absolute size; infinite where one of the two is not a number."""
     if not expected.size:
         return 0.0, 0.0
     a, b = (np.asarray(array, np.float64) for array in (expected, found))
     with np.errstate(invalid="ignore"):
         gap = np.where(a == b, 0.0, np.abs(a - b))
-    absolute = float(np.nan_to_num(gap, nan=np.inf).max())
+    absolute, scale = float(np.nan_to_num(gap, nan=np.inf).max()), float(np.abs(a).max())
     if measure == "differing":
-        return float(sum(x.tobytes() != y.tobytes() for x, y in zip(expected.flat, found.flat, strict=True))), absolute
-    scale = float(np.abs(a).max())
-    return (absolute, absolute) if measure == "absolute" or not absolute else (absolute / scale, absolute)
+        return float((_bits(expected) != _bits(found)).any(axis=-1).sum()), absolute
+    if measure == "absolute" or not absolute:
+        return absolute, absolute
+    return absolute / scale if scale else np.inf, absolute
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    """`[n, bytes]`: the values as they are stored."""
+    return np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8).reshape(array.size, -1)
 
 
 def print_differences(compared: Compared, found: Sequence[Difference], console: Console) -> None:
