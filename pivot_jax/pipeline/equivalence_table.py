@@ -13,13 +13,17 @@ from rich.table import Table
 from pivot_jax.pipeline.equivalence import Compared, Pairs
 from pivot_jax.pipeline.equivalence_quantities import Leaves
 
-Measure = Literal["absolute", "relative", "differing"]
+Measure = Literal["absolute", "relative", "norm", "differing"]
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """Something that must not depend on the mesh. `relative` is to the largest value of the same array; `differing` is
-    the number of values that are not bit-equal, whose tolerance is zero whatever is asked for."""
+    """Something that must not depend on the mesh, and how a difference of it is measured.
+
+    `absolute` is the largest one; `relative` the same over the largest value of its array; `norm` the Euclidean norm of
+    an array's differences over that of the array; `differing` the number of values that are not bit-equal, whose
+    tolerance is zero whatever is asked for.
+    """
 
     name: str
     measure: Measure
@@ -29,7 +33,7 @@ class Quantity:
 # float32 rounds at 6e-8. Meshes sum the same terms in another order, and a sum of a few thousand terms then differs
 # by some 1e-6 of the largest; layers, and a backward pass, add to that. A reduction that is wrong differs by what it
 # lost, 1e-2 and more. Moments are gradients and their squares. Where a gradient is nearly zero AdamW divides rounding
-# by rounding, so single parameters may change by another share of their step: hence the widest tolerance.
+# by rounding, so single parameters may change by another share of their step: hence the norm.
 # Tokens are drawn with keys that do not depend on the mesh. Two tokens that tie within rounding could still change
 # places: about one token in a hundred thousand, so a difference in a small batch is taken for a fault.
 QUANTITIES = (
@@ -41,7 +45,7 @@ QUANTITIES = (
     Quantity("advantages", "absolute", 1e-5),
     Quantity("loss", "absolute", 1e-5),
     Quantity("gradients", "relative", 1e-3),
-    Quantity("change of parameters", "relative", 1e-2),
+    Quantity("change of parameters", "norm", 1e-3),
     Quantity("optimizer moments", "relative", 1e-3),
     Quantity("restored", "differing", 0.0),
 )
@@ -95,12 +99,13 @@ def _of_array(expected: np.ndarray, found: np.ndarray, measure: Measure) -> tupl
     a, b = (np.asarray(array, np.float64) for array in (expected, found))
     with np.errstate(invalid="ignore"):
         gap = np.where(a == b, 0.0, np.abs(a - b))
-    absolute, scale = float(np.nan_to_num(gap, nan=np.inf).max()), float(np.abs(a).max())
+    absolute = float(np.nan_to_num(gap, nan=np.inf).max())
     if measure == "differing":
         return float((_bits(expected) != _bits(found)).any(axis=-1).sum()), absolute
     if measure == "absolute" or not absolute:
         return absolute, absolute
-    return absolute / scale if scale else np.inf, absolute
+    part, whole = (np.linalg.norm(gap), np.linalg.norm(a)) if measure == "norm" else (absolute, np.abs(a).max())
+    return float(part / whole) if whole and np.isfinite(part) else np.inf, absolute
 
 
 def _bits(array: np.ndarray) -> np.ndarray:
