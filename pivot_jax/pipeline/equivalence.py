@@ -47,7 +47,7 @@ class Compared:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What every mesh is given, on the host or on the first mesh."""
+    """What every mesh is given; arrays are on the first mesh, or on the host."""
 
     reference: Parameters[jax.Array]
     params: Parameters[jax.Array]
@@ -72,7 +72,7 @@ def compare_meshes(config: Config, meshes: Mapping[str, MeshSection], directory:
     pivots, first = choose_pivots(runs), next(iter(runs.values()))
     with jax.set_mesh(first.mesh):
         reference, params = starting_parameters(first)
-    points, sampled = jax.device_get(sample_groups(first, params, pivots.rows, pivots.row_count, 0))
+    points, sampled = sample_groups(first, params, pivots.rows, pivots.row_count, 0)
     inputs = Inputs(reference, params, pivots, points, sampled, judge_once(first, pivots, sampled))
     expected, written = None, ("", {})
     pairs: dict[str, Pairs] = {}
@@ -97,7 +97,7 @@ def described(run: Run, inputs: Inputs) -> str:
     return (
         f"{count_parameters(run.arch):,} parameters ({kind}), {trained}, {run.arch.dtype}; "
         f"{rewards.shape[0]} pivots x {rewards.shape[1]} actions, "
-        f"{int(inputs.sampled.action_mask[: len(rewards)].sum())} sampled tokens; rewards {given}, {mixed} groups mixed"
+        f"{np.asarray(inputs.sampled.action_mask)[: len(rewards)].sum()} sampled tokens; rewards {given}, {mixed} groups mixed"
     )
 
 
@@ -112,7 +112,7 @@ def compute(name: str, run: Run, inputs: Inputs) -> tuple[dict[str, Leaves], Lea
         reference = moved(inputs.reference, run)
         params = moved(inputs.params, run, reference if config.lora.rank else None)
         pivots, count = inputs.pivots, len(inputs.pivots.rows)
-        _, sampled = jax.device_get(sample_groups(run, params, pivots.rows, pivots.row_count, 0))
+        _, sampled = sample_groups(run, params, pivots.rows, pivots.row_count, 0)
         batch = group_batch(run, inputs.points, inputs.sampled, inputs.judged)
         seen = jax.device_get(observe(params, batch, loss=config.loss, arch=arch, rules=rules))
         state, measured, losses = fresh_state(params, optimizer), {}, []

@@ -32,11 +32,13 @@ def named(tree: Any) -> dict[str, np.ndarray]:
 
 def sampling(sampled: Sampled, first: Sampled, count: int) -> dict[str, Leaves]:
     """The sampled tokens, and their log-probs for as long as the tokens are those that the first mesh sampled."""
-    same = np.cumprod(sampled.tokens == first.tokens, axis=-1, dtype=np.bool_)
-    logprobs = np.where(same, sampled.behavior_logprobs, first.behavior_logprobs)
+    tokens, logprobs, first_tokens, first_logprobs = jax.device_get(
+        (sampled.tokens, sampled.behavior_logprobs, first.tokens, first.behavior_logprobs)
+    )
+    same = np.cumprod(tokens == first_tokens, axis=-1, dtype=np.bool_)
     return {
-        "sampled tokens": {"tokens": np.asarray(sampled.tokens)[:count]},
-        "behavior log-probs": {"log-probs": logprobs[:count]},
+        "sampled tokens": {"tokens": tokens[:count]},
+        "behavior log-probs": {"log-probs": np.where(same, logprobs, first_logprobs)[:count]},
     }
 
 
