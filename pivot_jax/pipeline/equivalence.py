@@ -92,12 +92,13 @@ def described(run: Run, inputs: Inputs) -> str:
     kind = f"{run.arch.experts} experts, {run.arch.experts_per_token} a token" if run.arch.experts else "dense"
     trained = f"adapters of rank {run.config.lora.rank} trained" if run.config.lora.rank else "all of it trained"
     rewards = inputs.judged.rewards[: len(inputs.pivots.rows)]
+    tokens = np.asarray(inputs.sampled.action_mask)[: len(rewards)].sum()
     mixed = sum(len(set(row.tolist())) > 1 for row in rewards)
     given = "drawn" if run.config.policy.path == RANDOM else "verified"
     return (
         f"{count_parameters(run.arch):,} parameters ({kind}), {trained}, {run.arch.dtype}; "
-        f"{rewards.shape[0]} pivots x {rewards.shape[1]} actions, "
-        f"{np.asarray(inputs.sampled.action_mask)[: len(rewards)].sum()} sampled tokens; rewards {given}, {mixed} groups mixed"
+        f"{rewards.shape[0]} pivots x {rewards.shape[1]} actions, {tokens} sampled tokens; "
+        f"rewards {given}, {mixed} groups mixed"
     )
 
 
