@@ -69,6 +69,7 @@ def observe(
     assert hidden.branch is not None
     ends = jax.nn.one_hot(batch.start[:, :1] - 1, batch.trunks.shape[1], dtype=hidden.trunk.dtype)
     # a product, not a gather: it partitions over trunks that are cut along their length
+    ends = jax.reshard(ends, rules.computed("batch", "branch", "seq"))
     last = jnp.einsum("nsd,nbs->nbd", hidden.trunk, ends, out_sharding=rules.computed("batch", "branch", "embed"))
     advantages = jax.vmap(lambda group, valid: group_advantages(group, valid, loss.advantage, loss.std_eps))
     return {
