@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ from pivot_jax.pipeline.checkpoint import Checkpoints, Resumed, fresh_state
 from pivot_jax.pipeline.equivalence_inputs import Pivots, choose_pivots, judge_once, open_runs, starting_parameters
 from pivot_jax.pipeline.equivalence_quantities import Leaves, gradients, logits, named, observe, sampling
 from pivot_jax.pipeline.groups import Judged, group_batch, sample_groups
-from pivot_jax.pipeline.grpo import anchor_logprobs, grpo_step
+from pivot_jax.pipeline.grpo import action_logprobs, grpo_step
 from pivot_jax.pipeline.optimizer import trained_alone
 from pivot_jax.pipeline.run import RANDOM, Run
 from pivot_jax.pipeline.sampling_mesh import moved
@@ -118,11 +119,10 @@ def compute(name: str, run: Run, inputs: Inputs) -> tuple[dict[str, Leaves], Lea
         seen = jax.device_get(observe(params, batch, loss=config.loss, arch=arch, rules=rules))
         state, measured, losses = fresh_state(params, optimizer), {}, []
         before = named(trained_alone(state)[0].params)
+        fixed: Any = {"arch": arch, "rules": rules, "micro_batches": config.train.micro_batches}
+        reference_logprobs = action_logprobs(reference, batch, **fixed)
         for step in range(STEPS):
-            anchors = anchor_logprobs(state.params, reference, batch, arch=arch, rules=rules)
-            state, metrics = grpo_step(
-                state, batch, anchors, loss=config.loss, optimizer=optimizer, arch=arch, rules=rules
-            )
+            state, metrics = grpo_step(state, batch, reference_logprobs, loss=config.loss, optimizer=optimizer, **fixed)
             losses.append(float(metrics["train/loss"]))
             if step == 0:
                 measured = gradients(state, float(metrics["train/gradient_norm"]), optimizer)

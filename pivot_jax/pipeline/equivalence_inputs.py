@@ -101,9 +101,9 @@ def choose_pivots(runs: Mapping[str, Run]) -> Pivots:
         raise ConfigError("data: no trajectory has a turn to sample at")
     places = np.linspace(0, len(points) - 1, section.pivots_per_step).astype(int)
     chosen = [points[place] for place in places]
-    multiple = math.lcm(*(batch_multiple(each.mesh, each.rules) for each in runs.values()))
+    parts = [section.micro_batches * batch_multiple(each.mesh, each.rules) for each in runs.values()]
     rows = [pivot_row(point, section.group_size) for point in chosen]
-    return Pivots(chosen, rows, round_up(len(rows), multiple))
+    return Pivots(chosen, rows, round_up(len(rows), math.lcm(*parts)))
 
 
 def judge_once(run: Run, pivots: Pivots, sampled: Sampled) -> Judged:

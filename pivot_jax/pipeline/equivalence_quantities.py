@@ -13,7 +13,7 @@ import optax
 
 from pivot_jax.config import Architecture, LossSection, OptimizerSection
 from pivot_jax.objective.advantages import group_advantages
-from pivot_jax.pipeline.grpo import GroupBatch
+from pivot_jax.pipeline.group_loss import GroupBatch
 from pivot_jax.pipeline.optimizer import TrainState
 from pivot_jax.policy.decoder import Branches, forward, unembed
 from pivot_jax.policy.mesh import Rules

@@ -65,11 +65,11 @@ def test_faults_on_one_mesh_are_found_and_named(tmp_path, monkeypatch, capsys):
     def sample(run, params, rows, row_count, step):
         return real_sampling(run, params, rows, row_count, step + on_the_second())
 
-    def half(state, batch, anchors, **fixed):
+    def half(state, batch, reference, **fixed):
         if on_the_second():
             rows = np.arange(batch.valid.shape[0]) < batch.valid.shape[0] // 2
             batch = batch.replace(valid=jax.device_put(np.asarray(batch.valid) & rows[:, None], batch.valid.sharding))
-        return real_step(state, batch, anchors, **fixed)
+        return real_step(state, batch, reference, **fixed)
 
     def restored(run, inputs, writer):
         leaves = real_restored(run, inputs, writer)
