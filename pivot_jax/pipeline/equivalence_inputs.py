@@ -16,7 +16,16 @@ from pivot_jax.pipeline.groups import Judged, judge_groups, pivot_row
 from pivot_jax.pipeline.pretrain import VOCABULARY_MULTIPLE
 from pivot_jax.pipeline.profiling import ProfiledPoint, profiled_points
 from pivot_jax.pipeline.recorded import recorded
-from pivot_jax.pipeline.run import RANDOM, Run, base_policy_dir, open_domains, open_mesh, open_policy, open_tokenizer
+from pivot_jax.pipeline.run import (
+    RANDOM,
+    Run,
+    base_policy_dir,
+    check_layout,
+    open_domains,
+    open_mesh,
+    open_policy,
+    open_tokenizer,
+)
 from pivot_jax.pipeline.scoring import verifiers
 from pivot_jax.policy.lora import attached, initialise_adapters
 from pivot_jax.policy.mesh import batch_multiple
@@ -55,6 +64,7 @@ def open_runs(config: Config, meshes: Mapping[str, MeshSection], directory: Path
     for name, section in meshes.items():
         devices = jax.devices() if section.data == -1 else jax.devices()[: math.prod(section.sizes())]
         mesh, rules = open_mesh(section, f"{name}: mesh", devices)
+        check_layout(config, arch, mesh, rules, f"{name}: mesh")
         runs[name] = Run(config, directory, policy_dir, arch, tokenizer, mesh, rules, known)
     return runs
 

@@ -67,10 +67,10 @@ def observe(
     """Final hidden states of the trunks, logits at their states' ends and at every branch token, advantages."""
     hidden = forward(params, batch.trunks, Branches(batch.tokens, batch.start), arch, rules)
     assert hidden.branch is not None
-    ends = jax.nn.one_hot(batch.start[:, :1] - 1, batch.trunks.shape[1], dtype=hidden.trunk.dtype)
+    ends = jax.nn.one_hot(jnp.max(batch.start, axis=1) - 1, batch.trunks.shape[1], dtype=hidden.trunk.dtype)
     # a product, not a gather: it partitions over trunks that are cut along their length
-    ends = jax.reshard(ends, rules.computed("batch", "branch", "seq"))
-    last = jnp.einsum("nsd,nbs->nbd", hidden.trunk, ends, out_sharding=rules.computed("batch", "branch", "embed"))
+    ends = jax.reshard(ends, rules.computed("batch", "seq"))
+    last = jnp.einsum("nsd,ns->nd", hidden.trunk, ends, out_sharding=rules.computed("batch", "embed"))
     advantages = jax.vmap(lambda group, valid: group_advantages(group, valid, loss.advantage, loss.std_eps))
     return {
         "trunk_hidden": hidden.trunk,
