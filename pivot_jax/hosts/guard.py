@@ -18,6 +18,7 @@ from pivot_jax.hosts.words import AGAIN, LOST
 
 SET_PARENT_DEATH_SIGNAL = 1
 """Of prctl(2)."""
+PASSED_ON = (signal.SIGTERM, signal.SIGINT)
 
 
 def split(name: str, coordinator: str = "") -> None:
@@ -28,8 +29,10 @@ def split(name: str, coordinator: str = "") -> None:
         name: of this process, for the message.
         coordinator: HOST:PORT of process 0, if it is known and another one: to see whether that still answers.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # one that comes before it can be passed on waits
     worker = os.fork()
     if worker == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
         # what kills the waiting half (a scheduler, a person) is meant for both
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
         return
@@ -38,8 +41,9 @@ def split(name: str, coordinator: str = "") -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(worker, number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in PASSED_ON:
         signal.signal(number, pass_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
     if code < 0:
         print(f"pivot-jax: {ending(name, signal.Signals(-code), coordinator)}", file=sys.stderr, flush=True)
