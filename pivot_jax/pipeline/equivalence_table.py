@@ -38,15 +38,15 @@ class Quantity:
 # places: about one token in a hundred thousand, so a difference in a small batch is taken for a fault.
 QUANTITIES = (
     Quantity("sampled tokens", "differing", 0.0),
-    Quantity("behavior log-probs", "absolute", 1e-4),
-    Quantity("trunk hidden states", "relative", 1e-4),
-    Quantity("trunk logits", "relative", 1e-4),
-    Quantity("branch logits", "relative", 1e-4),
-    Quantity("advantages", "absolute", 1e-5),
-    Quantity("loss", "absolute", 1e-5),
-    Quantity("gradients", "relative", 1e-3),
+    Quantity("behavior log-probs", "absolute", 5e-5),
+    Quantity("trunk hidden states", "relative", 2e-5),
+    Quantity("trunk logits", "relative", 2e-5),
+    Quantity("branch logits", "relative", 2e-5),
+    Quantity("advantages", "absolute", 1e-6),
+    Quantity("loss", "absolute", 1e-6),
+    Quantity("gradients", "relative", 1e-4),
     Quantity("change of parameters", "norm", 1e-3),
-    Quantity("optimizer moments", "relative", 1e-3),
+    Quantity("optimizer moments", "relative", 1e-4),
     Quantity("restored", "differing", 0.0),
 )
 
