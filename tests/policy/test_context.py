@@ -17,10 +17,8 @@ from tests.policy.tiny import DATA, DENSE, MOE, RULES, tokens
 
 N, S, B, T = 8, 16, 4, 5
 BRANCHES_SPLIT = Rules.make({"branch": ((), ("context",))})
-CASES = [
-    (MeshSection(data=2, context=4), RULES),
-    (MeshSection(data=1, fsdp=2, context=2, tensor=2), BRANCHES_SPLIT),
-]
+FOUR = (MeshSection(data=2, context=4), RULES)
+TWO = (MeshSection(data=1, fsdp=2, context=2, tensor=2), BRANCHES_SPLIT)
 
 
 def logprobs_and_gradients(arch, params, section, rules, of_branches):
@@ -52,13 +50,14 @@ def logprobs_and_gradients(arch, params, section, rules, of_branches):
         return jax.tree.map(np.asarray, result)
 
 
-@pytest.mark.parametrize("arch", [DENSE, MOE], ids=["dense", "moe"])
-def test_logprobs_loss_and_gradients_are_those_of_separate_whole_sequences(arch):
+# a dense policy with four parts is among the meshes of test_decoder
+@pytest.mark.parametrize(("arch", "cases"), [(DENSE, [TWO]), (MOE, [TWO, FOUR])], ids=["dense", "moe"])
+def test_logprobs_loss_and_gradients_are_those_of_separate_whole_sequences(arch, cases):
     mesh = make_mesh(DATA)
     with jax.set_mesh(mesh):
         params = initialise(jax.random.key(0), arch, mesh, RULES)
     plain = logprobs_and_gradients(arch, params, DATA, RULES, separate_logprobs)
-    for section, rules in CASES:
+    for section, rules in cases:
         ours = logprobs_and_gradients(arch, params, section, rules, branch_logprobs)
         (loss, logprobs), gradients = ours
         assert np.abs(logprobs[0][:, :, 1:]).min() > 0  # every branch token was computed
@@ -71,14 +70,22 @@ def test_logprobs_loss_and_gradients_are_those_of_separate_whole_sequences(arch)
 
 
 def test_the_plain_way_runs_on_split_sequences_too():
-    mesh = make_mesh(DATA)
+    mesh = make_mesh(FOUR[0])
     with jax.set_mesh(mesh):
         params = initialise(jax.random.key(0), DENSE, mesh, RULES)
-    split = logprobs_and_gradients(DENSE, params, *CASES[0], separate_logprobs)
-    whole = logprobs_and_gradients(DENSE, params, DATA, RULES, branch_logprobs)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=0), split[0], whole[0])
+        trunks = to_mesh(tokens((N, S)), mesh, RULES, "batch", "seq")
+        start = np.random.default_rng(0).integers(0, S + 1, (N, 2)).astype(np.int32)
+        branches = Branches(
+            to_mesh(tokens((N, 2, T), 1), mesh, RULES, "batch", "branch", "token"),
+            to_mesh(start, mesh, RULES, "batch", "branch"),
+        )
+        plain, ours = (
+            np.asarray(jax.jit(logprobs, static_argnums=(3, 4))(params, trunks, branches, DENSE, RULES))
+            for logprobs in (separate_logprobs, branch_logprobs)
+        )
+    np.testing.assert_allclose(plain, ours, atol=2e-5, rtol=0)
 
 
 def test_a_trunk_that_does_not_divide_is_refused_with_the_length_to_pad_to():
     with pytest.raises(ValueError, match=r"seq: 14 does not divide by mesh context=4; pad it to 16, or change"):
-        to_mesh(tokens((N, 14)), make_mesh(MeshSection(data=2, context=4)), RULES, "batch", "seq")
+        to_mesh(tokens((N, 14)), make_mesh(FOUR[0]), RULES, "batch", "seq")
