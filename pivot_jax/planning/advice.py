@@ -84,8 +84,11 @@ def changes(config: Config) -> Iterator[Change]:
     yield from _meshes(config)
     for fewer in (2, 4, 8, 16):
         if pivots % fewer == 0:
-            label = f"train.pivots_per_step = {pivots // fewer}"
-            yield Change("batch", label, {"train": {"pivots_per_step": pivots // fewer}})
+            # in parts of the same size, as far as that goes
+            train = {"pivots_per_step": pivots // fewer, "micro_batches": max(1, parts // fewer)}
+            yield Change(
+                "batch", ", ".join(f"train.{name} = {value}" for name, value in train.items()), {"train": train}
+            )
     if not config.lora.rank:
         yield Change("lora", "lora.rank = 32 (adapters alone are trained)", {"lora": {"rank": 32}})
 
