@@ -132,7 +132,7 @@ def _which(plan: Plan) -> str:
         asked = any(one.is_tpu for one in every)
         why = (
             "the TPU compiler gave no answer (above)" if asked
-            else "libtpu is not installed (`pip install libtpu`)" if plan.chip.tpu and plan.work.config.mesh.topology
+            else "libtpu is not installed (extra `tpu`)" if plan.chip.tpu and plan.work.config.mesh.topology
             else "no compiler for this chip runs here"
         )  # fmt: skip
         lines.append(
