@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
 from pivot_jax.config_arms import ArmSection, merged
+from pivot_jax.config_data import ALL_STYLES, DataSection
 from pivot_jax.config_hosts import HostsSection
 from pivot_jax.config_mesh import MeshSection
 from pivot_jax.config_plan import PlanSection
@@ -18,7 +19,6 @@ from pivot_jax.config_verifier import VerifierSection
 
 Stage = Literal["pretrain", "candidates", "profile", "select", "train", "evaluate", "curve", "report", "export"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-ALL_STYLES = (0, 1, 2, 3, 4, 5, 6)
 
 
 class ConfigError(ValueError):
@@ -44,39 +44,6 @@ class PolicySection(Section):
     """With `random`, weights are drawn in the shape of `pretrain.architecture` (`pivot-jax equivalence` alone)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     remat: Remat = "none"
-
-
-class DataSection(Section):
-    """Trajectories: read from `path`, or else demonstrated in `domains`."""
-
-    path: str = ""
-    """A file or a folder of recorded trajectories (docs/data.md)."""
-    format: Literal[
-        "auto", "chat", "tau2", "responses", "pivot_rows", "atif", "swe_agent", "parquet", "datasets"
-    ] = "auto"  # fmt: skip
-    """What its rows are; `auto` tells by what they hold."""
-    on_bad_row: Literal["fail", "skip"] = "fail"
-    """`skip` sets rows that cannot be read aside, in `RUN/rejects.jsonl`, and counts them."""
-    tools: str = ""
-    """A JSON file of tools, for rows that list none."""
-    make_ids: bool = False
-    """Rows without an id are named by their file and line."""
-    domains: tuple[str, ...] = ("retail", "terminal")
-    tasks: int = Field(default=200, ge=1)
-    """Demonstrated tasks a domain, when `path` is empty."""
-    first_seed: int = 0
-    styles: tuple[int, ...] = Field(default=ALL_STYLES, min_length=1)
-    """Habits of the demonstrating expert, dealt out over the tasks: which of the good actions at a state it takes."""
-    max_turns: int = Field(default=24, ge=1)
-    """Turns after which a demonstrated episode is cut."""
-    knobs: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """domain → settings of its tasks (fields of the domain's `Knobs`), for demonstrations and evaluation alike."""
-    held_out: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the tasks set aside, decided by a hash of the task."""
-    tokenizer: str = ""
-    """A tokenizer directory, `fit` to train one on the trajectories, or empty for the policy's own."""
-    action_format: Literal["compact", "hermes"] = "compact"
-    """How sampled text is read back as an action: the small policies' format, or Qwen3's tool calls."""
 
 
 class SamplingSection(Section):
@@ -133,7 +100,8 @@ class SelectSection(Section):
 
 
 class EvaluateSection(Section):
-    """Whole episodes on held-out tasks, and the out-of-domain skills."""
+    """Whole episodes on held-out tasks, and the out-of-domain skills; of recorded trajectories (`data.path`) the next
+    action at every held-out turn."""
 
     episodes: int = Field(default=200, ge=1)
     """Episodes a domain."""
@@ -145,13 +113,20 @@ class EvaluateSection(Section):
     batch: int = Field(default=128, ge=1)
     curve_episodes: int = Field(default=100, ge=1)
     """Episodes a domain for each point of a learning curve (stage `curve`)."""
+    actions: int = Field(default=4, ge=1)
+    """Actions sampled at each held-out turn (recorded)."""
+    turns: int = Field(default=0, ge=0)
+    """Held-out turns that are looked at, spread evenly over all (recorded; 0: all)."""
 
 
 class PretrainSection(Section):
-    """A small base policy from scratch: skills, and agentic episodes with mistakes."""
+    """A small base policy from scratch: skills, and agentic episodes with mistakes; or recorded trajectories
+    (`data.path`), those of the tasks that `data.base_share` sets aside."""
 
     architecture: Architecture = Architecture()
     """`vocab_size` is not used: the tokenizer is made from the corpus."""
+    vocabulary: int = Field(default=2048, ge=1)
+    """Most tokens of the byte-level tokenizer that is trained on recorded trajectories."""
     steps: int = Field(default=1200, ge=1)
     episodes: int = Field(default=6000, ge=1)
     """Distinct agentic episodes a domain."""
@@ -243,8 +218,11 @@ class Config(Section):
                 "verifier.name: 'execution' replays the task's environment, which recorded trajectories (data.path) "
                 "do not bring; use verifier.name = 'tool_call'"
             )
+        if self.verifier.name == "sql" and not self.data.path:
+            raise ValueError("verifier.name: 'sql' judges recorded trajectories; set data.path")
         if self.data.tokenizer == "fit" and not self.data.path:
             raise ValueError("data.tokenizer: 'fit' trains on recorded trajectories; set data.path")
+        self._check_recorded()
         if self.sampling.temperature == 0 and (self.profile.samples > 1 or self.train.group_size > 1):
             raise ValueError("sampling.temperature: 0 makes every action of a group equal; use a value > 0")
         if self.select.keep_all_zero and self.select.threshold == 0 and not self.select.inclusive:
@@ -260,3 +238,22 @@ class Config(Section):
             if name not in self.arms:
                 raise ValueError(f"run.arms: unknown arm {name!r}; the arms are {', '.join(self.arms)}")
         return self
+
+    def _check_recorded(self) -> None:
+        """What recorded trajectories cannot be used for, stage by stage."""
+        data, stages = self.data, self.run.stages
+        if not data.path:
+            return
+        if "pretrain" in stages and not data.base_share:
+            raise ValueError("data.base_share: the stage 'pretrain' needs tasks of its own; set a share above 0")
+        if "pretrain" in stages and data.action_format != "hermes":
+            raise ValueError(
+                "data.action_format: the stage 'pretrain' makes a ChatML policy of recorded trajectories; use 'hermes'"
+            )
+        if "curve" in stages:
+            raise ValueError("run.stages: 'curve' plays episodes, which recorded trajectories (data.path) do not allow")
+        for name, arm in self.arms.items():
+            if arm.method == "e2e_rl":
+                raise ValueError(
+                    f"arms.{name}: 'e2e_rl' plays episodes, which recorded trajectories (data.path) do not allow"
+                )

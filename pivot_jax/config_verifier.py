@@ -85,6 +85,25 @@ class MultiHarnessOptions(Options):
     """Least similarity of the texts that the harness's rulebook compares."""
 
 
+class SqlOptions(Options):
+    """`sql`: the databases of recorded InterCode SQL tasks, and what one statement may take."""
+
+    databases: str = ""
+    """Folder of SQLite files, `NAME.sqlite`."""
+    tasks: str = ""
+    """JSONL file of the tasks: rows with `task_id` and `db`, the name of the task's database."""
+    empty_labels: bool = False
+    """Judge turns whose demonstrated statement has an empty result too (every empty result then passes)."""
+    steps: int = Field(default=5_000_000, ge=1)
+    """SQLite virtual-machine instructions a statement."""
+    rows: int = Field(default=10_000, ge=1)
+    """Rows a result may have."""
+    memory: int = Field(default=256, ge=16)
+    """MiB that SQLite may take."""
+    seconds: float = Field(default=5.0, gt=0)
+    """Seconds after which the process that runs a statement is killed."""
+
+
 class JudgeOptions(Options):
     """`judge`, and the fallback of `terminal`: a language model behind an OpenAI-compatible endpoint."""
 
@@ -116,7 +135,7 @@ class VerifierSection(Section):
     """
 
     name: Literal[
-        "execution", "tool_call", "tool_name", "exact", "swe", "terminal", "multi_harness", "judge"
+        "execution", "tool_call", "tool_name", "exact", "swe", "terminal", "multi_harness", "sql", "judge"
     ] = "execution"  # fmt: skip
     string_threshold: float = Field(default=0.1, ge=0, le=1)
     """Least word overlap of two strings (tool_call)."""
@@ -126,6 +145,7 @@ class VerifierSection(Section):
     swe: SweOptions = SweOptions()
     terminal: TerminalOptions = TerminalOptions()
     multi_harness: MultiHarnessOptions = MultiHarnessOptions()
+    sql: SqlOptions = SqlOptions()
     judge: JudgeOptions = JudgeOptions()
 
     @property
@@ -143,6 +163,8 @@ class VerifierSection(Section):
     def _check(self) -> VerifierSection:
         if self.tool_call.allow_superset and self.count_calls:
             raise ValueError("tool_call.allow_superset accepts surplus calls, count_calls refuses them; unset one")
+        if self.name == "sql" and not (self.sql.databases and self.sql.tasks):
+            raise ValueError("name = 'sql' needs sql.databases and sql.tasks")
         if self.asks_judge and not (self.judge.base_url and self.judge.model):
             raise ValueError("the judge needs judge.base_url and judge.model")
         return self

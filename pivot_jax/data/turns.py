@@ -60,7 +60,16 @@ def split_by_task(
     return training, kept_apart
 
 
-def _uniform(seed: int, domain: str, task_id: str) -> float:
+def is_for_base(trajectory: Trajectory, share: float) -> bool:
+    """Whether a trajectory's task belongs to the share that a base policy is made of.
+
+    It depends on the domain and the task id alone, not on a seed: runs of several seeds may share one base, and none
+    of them sees its tasks again.
+    """
+    return _uniform("base", trajectory.domain, trajectory.task_id) < share
+
+
+def _uniform(*words: str | int) -> float:
     """A number in [0, 1) that depends on nothing but its arguments."""
-    digest = hashlib.sha256(json.dumps([seed, domain, task_id]).encode()).digest()
+    digest = hashlib.sha256(json.dumps(words).encode()).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / 2.0**53  # 53 bits: no rounding up to 1.0

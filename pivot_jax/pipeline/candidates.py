@@ -15,11 +15,11 @@ from pivot_jax.data.chat_jsonl import read_trajectories, write_trajectories
 from pivot_jax.data.rendered import Rendered
 from pivot_jax.data.rendering import render
 from pivot_jax.data.trunks import Trunk, sharing, trunks
-from pivot_jax.data.turns import candidates, split_by_task
+from pivot_jax.data.turns import candidates, split_by_task, turns
 from pivot_jax.domains.environment import Reset, demonstrate
 from pivot_jax.pipeline.artifacts import write_json
 from pivot_jax.pipeline.ledger import Ledger
-from pivot_jax.pipeline.recorded import recorded, rejected_rows
+from pivot_jax.pipeline.recorded import for_candidates, rejected_rows, up_to
 from pivot_jax.pipeline.run import Run, complete
 from pivot_jax.records import Candidate, Trajectory
 
@@ -40,12 +40,17 @@ def make_candidates(run: Run, console: Console) -> None:
     """Read or demonstrate the trajectories, split them by task, render them, and write what was found."""
     began = time.monotonic()
     section = run.config.data
-    found = recorded(section, run.dir) if section.path else demonstrated(section, run.domains)
+    found = for_candidates(section, run.dir) if section.path else demonstrated(section, run.domains)
     training, held_out = split_by_task(found, section.held_out, run.config.run.seed)
+    beyond = 0
+    if section.longest:
+        (training, beyond), (held_out, _) = (_within(group, run) for group in (training, held_out))
     write_trajectories(run.dir / TRAIN, training)
     write_trajectories(run.dir / HELD_OUT, held_out)
     prepared = [prepare(run, trajectory) for trajectory in training]
     counts = {**count(prepared), "held_out_trajectories": len(held_out)}
+    if section.longest:
+        counts["turns_beyond_longest"] = beyond
     if rejected := rejected_rows(section, run.dir):
         counts["rejected_rows"] = rejected
     write_json(run.dir / "candidates.json", counts)
@@ -54,6 +59,13 @@ def make_candidates(run: Run, console: Console) -> None:
         table.add_row(name.replace("_", " "), f"{value:,}")
     console.print(table)
     complete(run, "candidates", counts, Ledger(), began)
+
+
+def _within(group: list[Trajectory], run: Run) -> tuple[list[Trajectory], int]:
+    """The trajectories up to `data.longest` tokens, and how many turns that leaves out."""
+    kept = [short for whole in group if (short := up_to(whole, run.tokenizer, run.config.data.longest))]
+    left_out = sum(len(turns(whole)) for whole in group) - sum(len(turns(short)) for short in kept)
+    return kept, left_out
 
 
 def demonstrated(section: DataSection, domains: Mapping[str, Reset]) -> Iterator[Trajectory]:

@@ -1,4 +1,7 @@
-"""Stage `evaluate`: every arm plays held-out tasks to the end and answers the skills' questions."""
+"""Stage `evaluate`: every arm plays held-out tasks to the end and answers the skills' questions.
+
+Of recorded trajectories it samples the next action at held-out turns instead (`next_action`).
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from pivot_jax.pipeline.arms import policy_of, trained_arms
 from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.flops import episode_cost
 from pivot_jax.pipeline.ledger import Cost, Ledger
+from pivot_jax.pipeline.next_action import evaluate_next_actions, mean_rewards
 from pivot_jax.pipeline.progress import progress
 from pivot_jax.pipeline.run import Run, complete
 from pivot_jax.pipeline.sampling_mesh import sampling_run
@@ -53,16 +57,22 @@ def evaluate(run: Run, console: Console) -> None:
     """Evaluate every arm on the same tasks; an arm that was evaluated before an interruption is not played again."""
     began, run = time.monotonic(), sampling_run(run)
     ledger, counts = Ledger(), {}
+    evaluated = evaluate_next_actions if run.config.data.path else evaluate_arm
     for arm in trained_arms(run):
         file = run.dir / "evaluation" / f"{arm}.json"
         if not first_says(f"evaluation of {arm}", file.exists()):
             with jax.set_mesh(run.mesh):
-                write_json(file, evaluate_arm(run, arm, policy_of(run, arm), console))
+                write_json(file, evaluated(run, arm, policy_of(run, arm), console))
         result = read_json(file)
         ledger = ledger.charge(arm, "evaluation", Cost(**result["cost"]))
-        counts[arm] = {name: sum(suite["outcomes"]) / len(suite["outcomes"])
-                       for name, suite in {**result["in_domain"], **result["ood"]}.items()}  # fmt: skip
+        counts[arm] = mean_rewards(result["turns"]) if run.config.data.path else _success(result)
     complete(run, "evaluate", counts, ledger, began)
+
+
+def _success(result: Mapping[str, Any]) -> dict[str, float]:
+    """Suite → share of successes."""
+    suites = {**result["in_domain"], **result["ood"]}
+    return {name: sum(suite["outcomes"]) / len(suite["outcomes"]) for name, suite in suites.items()}
 
 
 def evaluate_arm(run: Run, arm: str, params: Parameters[jax.Array], console: Console) -> dict[str, Any]:

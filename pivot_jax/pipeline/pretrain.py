@@ -1,15 +1,15 @@
-"""Stage `pretrain`: a small base policy from scratch, on the skills and on agentic episodes with mistakes in them.
+"""Stage `pretrain`: a small base policy from scratch. What comes out is a normal Hugging Face directory, `RUN/policy`.
 
-The base must be competent and imperfect: the agentic episodes come from an expert that errs at a rate drawn for each
-episode, and the skills are learned clean. What comes out is a normal Hugging Face directory, `RUN/policy`.
+The base must be competent and imperfect. Of the domains it learns the skills clean, and agentic episodes of an expert
+that errs at a rate drawn for each episode. Of recorded trajectories it learns those of a share of the tasks, which
+nothing else uses (`data.base_share`).
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ import numpy as np
 from rich.console import Console
 from transformers import AutoTokenizer
 
-from pivot_jax.config import Architecture, Config, OptimizerSection, PretrainSection
+from pivot_jax.config import Architecture, Config, ConfigError, OptimizerSection, PretrainSection
+from pivot_jax.data.bpe_tokenizer import build_bpe_tokenizer, chatml_training_texts
 from pivot_jax.data.rendered import TokenSequence
 from pivot_jax.data.rendering import render
 from pivot_jax.data.small_tokenizer import build_small_tokenizer, training_texts
@@ -35,6 +36,7 @@ from pivot_jax.pipeline.ledger import Cost, backward_flops
 from pivot_jax.pipeline.loop import Advance, Charges, train_arm
 from pivot_jax.pipeline.optimizer import TrainState, apply_gradients
 from pivot_jax.pipeline.progress import progress
+from pivot_jax.pipeline.recorded import for_base
 from pivot_jax.pipeline.run import Run, check_layout, complete, open_domains, open_mesh, pin_config, read_manifest
 from pivot_jax.pipeline.sequence_batches import SequenceBatch, SequenceShape, imitation_loss, sequence_batch
 from pivot_jax.policy.mesh import Rules
@@ -51,42 +53,38 @@ VOCABULARY_MULTIPLE = 64
 tokenizer's: they are never a target, so training makes them improbable, and they decode to nothing."""
 
 
+SKILL, AGENTIC = "skill", "agentic"
+"""The parts of a corpus; one of recorded trajectories has no skills."""
+
+Corpus = Mapping[str, Sequence[TokenSequence]]
+"""What a base policy is trained on, by part."""
+
+
 @partial(jax.jit, static_argnames=("optimizer", "arch", "rules"), donate_argnames=("state",))
 def pretrain_step(
     state: TrainState,
-    batches: tuple[SequenceBatch, SequenceBatch],
+    batches: Mapping[str, SequenceBatch],
     *,
     optimizer: OptimizerSection,
     arch: Architecture,
     rules: Rules,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One step of next-token prediction on the actions of two batches of different lengths: skills, episodes."""
+    """One step of next-token prediction on the actions of a batch of each part, of different lengths."""
 
     def objective(params):
-        skills, episodes = (imitation_loss(params, batch, arch, rules) for batch in batches)
-        both = Weighted(skills.sum + episodes.sum, skills.weight + episodes.weight)
-        return divide(both), (divide(skills), divide(episodes))
+        parts = {name: imitation_loss(params, batch, arch, rules) for name, batch in batches.items()}
+        both: Weighted = jax.tree.map(lambda first, *others: sum(others, first), *parts.values())
+        return divide(both), {name: divide(part) for name, part in parts.items()}
 
     (loss, losses), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
     state, norm = apply_gradients(state, gradients, optimizer, frozen_router=arch.frozen_router)
-    return state, {
-        "pretrain/loss": loss,
-        "pretrain/skill_loss": losses[0],
-        "pretrain/agentic_loss": losses[1],
-        "train/gradient_norm": norm,
-    }
-
-
-@dataclass(frozen=True, eq=False)
-class Corpus:
-    """What a base policy is trained on, as token ids."""
-
-    skills: list[TokenSequence]
-    episodes: list[TokenSequence]
+    each = {f"pretrain/{name}_loss": part for name, part in losses.items()}
+    return state, {"pretrain/loss": loss, **each, "train/gradient_norm": norm}
 
 
 def pretrain(config: Config, command: str, console: Console) -> None:
-    """Make a tokenizer and a corpus from the domains and the skills, train, and write `RUN/policy`."""
+    """Make a tokenizer and a corpus from the domains and the skills, or from recorded trajectories; train, and write
+    `RUN/policy`."""
     began = time.monotonic()
     section, run_dir, known = config.pretrain, Path(config.run.dir), open_domains(config)
     pin_config(run_dir, config)
@@ -96,17 +94,17 @@ def pretrain(config: Config, command: str, console: Console) -> None:
     if first_says("pretrain: complete", "pretrain" in manifest["stages"]):
         console.print(f"pretrain: complete, see {policy_dir}")
         return
-    trajectories = {"skills": list(_questions(section)), "episodes": list(_episodes(config, known))}
-    texts = [*trajectories["skills"], *trajectories["episodes"], *_answers_to_nonsense(config, known)]
+    trajectories, write_tokenizer = _recorded(config) if config.data.path else _generated(config, known)
     named = run_dir / "tokenizer"
-    written_once(named, lambda: build_small_tokenizer(training_texts(texts), named))
+    written_once(named, lambda: write_tokenizer(named))
     tokenizer = AutoTokenizer.from_pretrained(named, local_files_only=True)
     arch = section.architecture.model_copy(update={"vocab_size": round_up(len(tokenizer), VOCABULARY_MULTIPLE)})
     mesh, rules = open_mesh(config.mesh)
     check_layout(config, arch, mesh, rules)
     run = Run(config, run_dir, run_dir / "tokenizer", arch, tokenizer, mesh, rules, known)
-    corpus = Corpus(**{name: _sequences(run, name, group, console) for name, group in trajectories.items()})
-    console.print(f"corpus: {len(corpus.skills)} questions, {len(corpus.episodes)} episodes, {len(tokenizer)} words")
+    corpus = {name: _sequences(run, name, group, console) for name, group in trajectories.items()}
+    sizes = ", ".join(f"{len(sequences)} {name} sequences" for name, sequences in corpus.items())
+    console.print(f"corpus: {sizes}, {len(tokenizer)} words")
     with jax.set_mesh(mesh):
         ledger = train_arm(
             run,
@@ -114,7 +112,7 @@ def pretrain(config: Config, command: str, console: Console) -> None:
             steps=section.steps,
             optimizer=section.optimizer,
             checkpoint_every=section.checkpoint_every,
-            batches=index_batches(len(corpus.episodes), section.episodes_per_step, config.run.seed),
+            batches=index_batches(len(corpus[AGENTIC]), section.episodes_per_step, config.run.seed),
             params=initialise(run.key("pretrain"), arch, mesh, rules),
             advance=_advance(run, corpus),
             console=console,
@@ -135,20 +133,42 @@ def _sequences(run: Run, name: str, group: Sequence[Trajectory], console: Consol
 
 def _advance(run: Run, corpus: Corpus) -> Advance:
     section = run.config.pretrain
-    short, long = (SequenceShape.holding(group, run, 16) for group in (corpus.skills, corpus.episodes))
+    shapes = {name: SequenceShape.holding(group, run, 16) for name, group in corpus.items()}
 
     def advance(state: TrainState, indices: Any, step: int) -> tuple[TrainState, Any, Charges]:
-        drawn = np.random.default_rng([run.config.run.seed, step]).integers(
-            len(corpus.skills), size=section.questions_per_step
-        )
-        chosen = [corpus.skills[i] for i in drawn], [corpus.episodes[i] for i in indices]
-        batches = sequence_batch(run, chosen[0], short), sequence_batch(run, chosen[1], long)
+        drawn = {AGENTIC: indices}
+        if SKILL in corpus:
+            draw = np.random.default_rng([run.config.run.seed, step])
+            drawn[SKILL] = draw.integers(len(corpus[SKILL]), size=section.questions_per_step)
+        chosen = {name: [group[i] for i in drawn[name]] for name, group in corpus.items()}
+        batches = {name: sequence_batch(run, group, shapes[name]) for name, group in chosen.items()}
         state, metrics = pretrain_step(state, batches, optimizer=section.optimizer, arch=run.arch, rules=run.rules)
-        logits = sum(int(sequence.action_mask.sum()) for group in chosen for sequence in group)
-        forward = sequence_flops(run.arch, [len(sequence.ids) for group in chosen for sequence in group], logits)
+        logits = sum(int(sequence.action_mask.sum()) for group in chosen.values() for sequence in group)
+        whole = [len(sequence.ids) for group in chosen.values() for sequence in group]
+        forward = sequence_flops(run.arch, whole, logits)
         return state, metrics, {"update": Cost(trained_tokens=logits, flops=forward + backward_flops(forward))}
 
     return advance
+
+
+def _recorded(config: Config) -> tuple[dict[str, list[Trajectory]], Callable[[Path], object]]:
+    """The base's share of the recorded trajectories, and what writes a tokenizer of their pieces into a folder."""
+    found = list(for_base(config.data, Path(config.run.dir)))
+    if not found:
+        raise ConfigError(
+            f"data.base_share: {config.data.base_share} of the tasks at {config.data.path} is none; raise it"
+        )
+    texts = chatml_training_texts(found)
+    return {AGENTIC: found}, lambda folder: build_bpe_tokenizer(texts, folder, config.pretrain.vocabulary)
+
+
+def _generated(
+    config: Config, domains: Mapping[str, Reset]
+) -> tuple[dict[str, list[Trajectory]], Callable[[Path], object]]:
+    """Questions and episodes, and what writes a tokenizer that knows all of their words into a folder."""
+    parts = {SKILL: list(_questions(config.pretrain)), AGENTIC: list(_episodes(config, domains))}
+    texts = [*parts[SKILL], *parts[AGENTIC], *_answers_to_nonsense(config, domains)]
+    return parts, lambda folder: build_small_tokenizer(training_texts(texts), folder)
 
 
 def _questions(section: PretrainSection) -> Iterator[Trajectory]:

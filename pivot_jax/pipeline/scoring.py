@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pivot_jax.config import ConfigError, VerifierSection
-from pivot_jax.config_verifier import JudgeOptions
+from pivot_jax.config_verifier import JudgeOptions, SqlOptions
 from pivot_jax.domains.environment import Reset
 from pivot_jax.domains.replay import restore
 from pivot_jax.pipeline.profile_store import ERROR, JUDGED
@@ -24,6 +24,7 @@ from pivot_jax.verify.execution import ExecutionVerifier
 from pivot_jax.verify.judge_endpoint import Endpoint
 from pivot_jax.verify.llm_judge import JudgeRules, LlmJudge
 from pivot_jax.verify.multi_harness import MultiHarnessMatch, MultiHarnessRules
+from pivot_jax.verify.sql import SqlMatch, read_databases
 from pivot_jax.verify.swe import SweMatch, SweRules
 from pivot_jax.verify.terminal import TerminalMatch, TerminalRules
 from pivot_jax.verify.tool_call import ToolCallMatch, ToolCallRules
@@ -69,8 +70,18 @@ def functional_verifier(
             return TerminalMatch(TerminalRules(**rules), fallback, name=stored_as)
         case "multi_harness":
             return MultiHarnessMatch(MultiHarnessRules(**section.multi_harness.rules), name=stored_as)
+        case "sql":
+            return SqlMatch(section.sql, sql_databases(section.sql), name=stored_as)
         case "judge":
             return llm_judge(section.judge, stored_as)
+
+
+def sql_databases(options: SqlOptions) -> dict[str, Path]:
+    """The databases of the tasks that the options name; ConfigError if they cannot be read."""
+    try:
+        return read_databases(Path(options.databases), Path(options.tasks))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"verifier.sql: {error}") from error
 
 
 def llm_judge(options: JudgeOptions, stored_as: str = "judge") -> LlmJudge:
