@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from pivot_jax.pipeline.artifacts import write_json, write_text
-from pivot_jax.pipeline.report_estimates import compare, success_rates
-from pivot_jax.pipeline.report_headline import headline
+from pivot_jax.pipeline.report_episodes import episode_findings
 from pivot_jax.pipeline.report_inputs import read_inputs
+from pivot_jax.pipeline.report_next_action import next_action_findings
 from pivot_jax.pipeline.report_page import render_page
 from pivot_jax.pipeline.report_table import print_summary
 
@@ -30,23 +30,17 @@ def build_report(run_dir: Path) -> dict[str, Any]:
         ValueError: a file that does not hold what it should, or arms that were evaluated on different suites.
     """
     inputs = read_inputs(run_dir)
-    arms = {arm: success_rates(evaluation) for arm, evaluation in inputs.evaluations.items()}
-    base = inputs.evaluations.get("base")
-    differences = {
-        arm: compare(evaluation, base)
-        for arm, evaluation in inputs.evaluations.items()
-        if base is not None and arm != "base"
-    }
-    opening = headline(inputs.evaluations)
+    recorded = inputs.next_actions
+    found = next_action_findings(recorded) if recorded else episode_findings(inputs.evaluations)
     costs = inputs.ledger.to_json()
     report = {
-        "headline": opening,
-        "arms": {arm: {**rates.to_json(), "ledger": costs.get(arm, {})} for arm, rates in arms.items()},
-        "differences": {arm: comparison.to_json() for arm, comparison in differences.items()},
+        "headline": found.headline,
+        "arms": {arm: {**numbers, "ledger": costs.get(arm, {})} for arm, numbers in found.arms.items()},
+        "differences": dict(found.differences),
         "pivots": inputs.pivots.model_dump(include=PIVOT_COUNTS) if inputs.pivots else None,
         "command": inputs.manifest.command,
         "config": inputs.config,
     }
     write_json(run_dir / "report" / "report.json", report)
-    write_text(run_dir / "report" / "index.html", render_page(inputs, opening, arms, differences))
+    write_text(run_dir / "report" / "index.html", render_page(inputs, found))
     return report

@@ -58,6 +58,24 @@ class Evaluation(Artifact):
     temperature: float
 
 
+class TurnScores(Artifact):
+    """Rewards of the actions sampled at one held-out turn, by verifier; None for one that could not be judged."""
+
+    turn: str
+    domain: str
+    task: str
+    rewards: dict[str, tuple[float | None, ...]]
+
+
+class NextActions(Artifact):
+    """One arm evaluated on recorded trajectories: what the evaluate stage writes to `evaluation/ARM.json` of those."""
+
+    arm: str
+    turns: tuple[TurnScores, ...] = Field(min_length=1)
+    checkpoint: str
+    temperature: float
+
+
 class PivotManifest(Artifact):
     """Which candidates became pivots, and why the others did not: what the select stage writes to `pivots.json`.
 
@@ -86,13 +104,15 @@ class Manifest(Artifact):
 @dataclass(frozen=True)
 class RunInputs:
     """Everything a report is made from. `pivots` is None where no arm needed a profile and none was made; `metrics` is
-    empty before the first training stage."""
+    empty before the first training stage. Of `evaluations` (episodes) and `next_actions` (recorded trajectories) one is
+    empty."""
 
     config: dict[str, Any]
     manifest: Manifest
     ledger: Ledger
     pivots: PivotManifest | None
     evaluations: Mapping[str, Evaluation]
+    next_actions: Mapping[str, NextActions]
     metrics: tuple[MetricLine, ...]
 
 
@@ -109,15 +129,20 @@ def read_inputs(run_dir: Path) -> RunInputs:
         raise FileNotFoundError(f"{folder} holds no ARM.json; run the stage that makes them: {MADE_BY['evaluation']}")
     config = read_json(_required(run_dir, "config.json"))
     order = list(dict.fromkeys([*ARM_ORDER, *config.get("arms", {}), *sorted(paths)]))
-    evaluations = {arm: _read_evaluation(paths[arm]) for arm in order if arm in paths}
+    found = {arm: paths[arm] for arm in order if arm in paths}
+    recorded = bool(config.get("data", {}).get("path"))
     return RunInputs(
         config=config,
         manifest=_read(Manifest, _required(run_dir, "manifest.json")),
         ledger=Ledger.from_json(read_json(_required(run_dir, "ledger.json"))),
         pivots=_read(PivotManifest, pivots) if (pivots := run_dir / "pivots.json").exists() else None,
-        evaluations=evaluations,
+        evaluations={} if recorded else {arm: _read_evaluation(Evaluation, path) for arm, path in found.items()},
+        next_actions={arm: _read_evaluation(NextActions, path) for arm, path in found.items()} if recorded else {},
         metrics=read_metrics(run_dir) if (run_dir / METRICS_FILE).exists() else (),
     )
+
+
+EvaluatedT = TypeVar("EvaluatedT", Evaluation, NextActions)
 
 
 def _required(run_dir: Path, name: str) -> Path:
@@ -127,8 +152,8 @@ def _required(run_dir: Path, name: str) -> Path:
     return path
 
 
-def _read_evaluation(path: Path) -> Evaluation:
-    evaluation = _read(Evaluation, path)
+def _read_evaluation(kind: type[EvaluatedT], path: Path) -> EvaluatedT:
+    evaluation = _read(kind, path)
     if evaluation.arm != path.stem:
         raise ValueError(f"{path} holds arm {evaluation.arm!r}; the file is named after its arm")
     return evaluation

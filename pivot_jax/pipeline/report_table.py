@@ -9,6 +9,7 @@ from rich.table import Table
 
 from pivot_jax.pipeline.intervals import Estimate
 from pivot_jax.pipeline.ledger import Cost, Ledger
+from pivot_jax.pipeline.report_next_action import REFERENCES, REWARDS
 from pivot_jax.pipeline.report_text import (
     LEDGER_COLUMNS,
     arm_label,
@@ -24,7 +25,8 @@ MEANS = ("in_domain_mean", "ood_mean")
 
 def print_summary(report: dict[str, Any], console: Console) -> None:
     """Print a report as `build_report` returns it: every arm, the uninformative share, and the ledger."""
-    console.print(_results(report))
+    recorded = any("next_action" in arm for arm in report["arms"].values())
+    console.print(_next_actions(report) if recorded else _results(report))
     if pivots := report["pivots"]:
         console.print(
             f"{percent(pivots['uninformative_fraction'])} of {pivots['candidates']} candidate turns are uninformative: "
@@ -48,6 +50,24 @@ def _results(report: dict[str, Any]) -> Table:
             arm_label(arm),
             _rate(rates["in_domain_mean"]), changes[0], _rate(rates["ood_mean"]), changes[1],
             *(_rate(rates["in_domain"].get(domain)) for domain in domains),
+        )  # fmt: skip
+    return table
+
+
+def _next_actions(report: dict[str, Any]) -> Table:
+    """One row an arm: accuracy under each verifier, and the functional one's changes from the base and from SFT."""
+    table = Table(title="Next-action accuracy at held-out turns, 95% intervals", title_justify="left", show_lines=True)
+    table.add_column("arm")
+    for heading in (*REWARDS, *(f"functional vs {name} (points)" for name in REFERENCES), "turns", "tasks"):
+        table.add_column(heading, justify="right")
+    for arm, found in report["arms"].items():
+        changes = report["differences"].get(arm, {})
+        functional = [changes.get(name, {}).get("functional") for name in REFERENCES]
+        table.add_row(
+            arm_label(arm),
+            *(_rate(found["next_action"].get(name)) for name in REWARDS),
+            *(_change(change) if change else "" for change in functional),
+            str(found["turns"]), str(found["tasks"]),
         )  # fmt: skip
     return table
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pivot_jax.pipeline.artifacts import read_json
 from pivot_jax.pipeline.ledger import Cost, Ledger
-from pivot_jax.pipeline.report_inputs import Evaluation, Suite, read_inputs
+from pivot_jax.pipeline.next_action_estimates import Tally, tallies
+from pivot_jax.pipeline.report_inputs import Evaluation, NextActions, RunInputs, Suite, read_inputs
 from pivot_jax.pipeline.seed_runs import SeedRun, read_starts
 
 QUARTER = 4
@@ -34,6 +35,10 @@ class ArmResult(Record):
 
     in_domain: dict[str, Score]
     ood: dict[str, Score]
+    next_action: dict[str, dict[str, Tally]] = Field(default_factory=dict)
+    """Of recorded trajectories, which have neither: verifier → `DOMAIN/TASK` → rewards at its held-out turns."""
+    turns: int = 0
+    """Held-out turns of recorded trajectories."""
     ledger: dict[str, dict[str, Any]]
     """Phase → fields of `Cost`; the phase `evaluation` belongs to no method."""
     mixed_fraction: tuple[float, float] | None
@@ -94,7 +99,7 @@ def run_result(run: SeedRun) -> RunResult:
     selections = sorted((run.dir / "selections").glob("*.json"))
     return RunResult(
         seed=run.seed,
-        domains=tuple(inputs.config["data"]["domains"]),
+        domains=_domains(inputs),
         starts=read_starts(run.dir),
         seconds=sum(stage["seconds"] for stage in manifest["stages"].values()),
         candidates={name: part["candidates"] for name, part in by_domain.items()},
@@ -103,13 +108,26 @@ def run_result(run: SeedRun) -> RunResult:
         selections={path.stem: read_json(path)["kept"] for path in selections},
         arms={
             arm: ArmResult(
-                **_scores(evaluation),
+                **(_scores(evaluation) if isinstance(evaluation, Evaluation) else _tallies(evaluation)),
                 ledger=_phases(inputs.ledger, arm),
                 mixed_fraction=_quarters([line.metrics for line in inputs.metrics if line.stage == arm]),
             )
-            for arm, evaluation in inputs.evaluations.items()
+            for arm, evaluation in {**inputs.evaluations, **inputs.next_actions}.items()
         },
     )
+
+
+def _domains(inputs: RunInputs) -> tuple[str, ...]:
+    """The domains that the run's config names, or those of the recorded trajectories."""
+    if not inputs.next_actions:
+        return tuple(inputs.config["data"]["domains"])
+    return tuple(sorted({turn.domain for found in inputs.next_actions.values() for turn in found.turns}))
+
+
+def _tallies(found: NextActions) -> dict[str, Any]:
+    names = found.turns[0].rewards
+    by_reward = {name: tallies(found.turns, name) for name in names}
+    return {"in_domain": {}, "ood": {}, "next_action": by_reward, "turns": len(found.turns)}
 
 
 def _scores(evaluation: Evaluation) -> dict[str, dict[str, Score]]:
