@@ -1,6 +1,7 @@
 """Stage `export`: an arm's final policy as a Hugging Face directory that any tool can open.
 
-A policy with adapters is exported with these added in, and the adapters alone beside it, as PEFT stores them.
+A policy with adapters is exported with these added in, and the adapters alone in its folder `adapter`, as PEFT stores
+them. The directory appears whole, with both.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pivot_jax.pipeline.arms import is_trained, policy_of
 from pivot_jax.pipeline.ledger import Ledger
 from pivot_jax.pipeline.run import Run, complete
 from pivot_jax.policy.adapter_files import is_exportable, write_adapters
-from pivot_jax.policy.weights import write_weights
+from pivot_jax.policy.weights import appearing_directory, write_policy
 
 
 def export(run: Run, console: Console) -> None:
@@ -30,13 +31,14 @@ def export(run: Run, console: Console) -> None:
     target = Path(run.config.export.path or run.dir / "export" / arm)
     with jax.set_mesh(run.mesh):
         policy = policy_of(run, arm)
+        adapters = policy.blocks.lora
+        has_adapters = adapters is not None and is_exportable(adapters, run.arch)
         try:
-            write_weights(target, policy, run.arch, run.policy_dir, run.stop_ids[0])
+            with appearing_directory(target) as partial:
+                write_policy(partial, policy, run.arch, run.policy_dir, run.stop_ids[0])
+                if has_adapters:
+                    write_adapters(partial / "adapter", adapters, run.arch, str(run.policy_dir))
         except FileExistsError as error:
             raise ConfigError(f"export.path: {error}") from error
-    console.print(f"exported {arm} to {target}")
-    adapters = policy.blocks.lora
-    if adapters is not None and is_exportable(adapters, run.arch):
-        write_adapters(target / "adapter", adapters, run.arch, str(run.policy_dir))
-        console.print(f"and its adapters to {target / 'adapter'}")
+    console.print(f"exported {arm} to {target}" + (", its adapters to adapter/ in it" if has_adapters else ""))
     complete(run, "export", {"arm": arm, "path": str(target)}, Ledger(), began)

@@ -9,6 +9,7 @@ import jax
 
 from pivot_jax.config import Architecture
 from pivot_jax.hosts.arrays import on_host
+from pivot_jax.hosts.processes import is_first
 from pivot_jax.policy.hf_layout import hf_layout
 from pivot_jax.policy.spec import Adapters
 from pivot_jax.policy.tensor_files import DTYPES, TensorSpec, write_file
@@ -22,7 +23,7 @@ def is_exportable(adapters: Adapters[jax.Array], arch: Architecture) -> bool:
 
 
 def write_adapters(directory: str | Path, adapters: Adapters[jax.Array], arch: Architecture, base: str) -> None:
-    """Write the directory.
+    """Write the directory. Of several processes the first one writes; the others help to gather the adapters.
 
     Args:
         directory: made if it is not there.
@@ -46,6 +47,8 @@ def write_adapters(directory: str | Path, adapters: Adapters[jax.Array], arch: A
             module = "base_model.model." + str(name).removesuffix(".weight")
             tensors[f"{module}.lora_A.weight"] = a[layer].reshape(-1, rank).T
             tensors[f"{module}.lora_B.weight"] = b[layer].reshape(rank, -1).T
+    if not is_first():
+        return
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -26,7 +27,7 @@ from pivot_jax.policy.mesh import Rules
 from pivot_jax.policy.spec import Parameters, restore_targets
 from pivot_jax.policy.tensor_files import DTYPES, StoredTensor, TensorSpec, open_tensors, write_tensors
 
-__all__ = ["read_architecture", "read_weights", "write_weights"]
+__all__ = ["appearing_directory", "read_architecture", "read_weights", "write_policy", "write_weights"]
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
                    "vocab.json", "merges.txt", "added_tokens.json", "generation_config.json")  # fmt: skip
@@ -51,6 +52,30 @@ def read_weights(
     return jax.tree.unflatten(jax.tree.structure(targets), leaves)
 
 
+@contextmanager
+def appearing_directory(directory: str | Path) -> Iterator[Path]:
+    """A folder to write into, which becomes `directory` when the block ends: the whole of it appears, or nothing.
+
+    Of several processes the first one makes it; the others go on when it is there.
+
+    Raises:
+        FileExistsError: the directory is there already and holds something.
+    """
+    directory = Path(directory)
+    partial = directory.with_name(directory.name + ".partial")
+    if is_first():
+        if directory.exists() and any(directory.iterdir()):
+            raise FileExistsError(f"{directory}: exists and is not empty; remove it or name another")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    yield partial
+    if is_first():
+        if directory.exists():
+            directory.rmdir()
+        os.replace(partial, directory)
+    wait(f"written: {directory.name}")
+
+
 def write_weights(
     directory: str | Path,
     params: Parameters[jax.Array],
@@ -63,30 +88,35 @@ def write_weights(
 ) -> None:
     """Write a complete Hugging Face directory, adapters added in; it appears whole (written beside, then renamed).
 
-    Of several processes the first one writes; the others help to gather the tensors, and wait.
-
     Raises:
         FileExistsError: the directory is there already and holds something.
     """
-    directory, tensors = Path(directory), _hf_tensors(params, arch)
+    with appearing_directory(directory) as partial:
+        write_policy(partial, params, arch, tokenizer_dir, eos_token_id, dtype=dtype, max_shard_bytes=max_shard_bytes)
+
+
+def write_policy(
+    folder: Path,
+    params: Parameters[jax.Array],
+    arch: Architecture,
+    tokenizer_dir: str | Path,
+    eos_token_id: int,
+    *,
+    dtype: str = "float32",
+    max_shard_bytes: int = 4 * 2**30,
+) -> None:
+    """The files of `write_weights`, into a folder that is there; a folder that others should see goes through
+    `appearing_directory`. Of several processes the first one writes; the others help to gather the tensors."""
+    tensors = _hf_tensors(params, arch)
     if not is_first():
         deque(tensors, maxlen=0)
-        return wait(f"written: {directory.name}")
-    if directory.exists() and any(directory.iterdir()):
-        raise FileExistsError(f"{directory}: exists and is not empty; remove it or name another")
-    partial = directory.with_name(directory.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    hf_config(arch, eos_token_id, dtype).save_pretrained(partial)
+        return
+    hf_config(arch, eos_token_id, dtype).save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if (Path(tokenizer_dir) / name).exists():
-            shutil.copyfile(Path(tokenizer_dir) / name, partial / name)
+            shutil.copyfile(Path(tokenizer_dir) / name, folder / name)
     specs = [TensorSpec(name, entry.hf_shape, DTYPES[dtype]) for entry in layout_leaves(arch) for name in _flat(entry)]
-    write_tensors(partial, specs, tensors, max_shard_bytes)
-    if directory.exists():
-        directory.rmdir()
-    os.replace(partial, directory)
-    wait(f"written: {directory.name}")
+    write_tensors(folder, specs, tensors, max_shard_bytes)
 
 
 def _check(directory: Path, tensors: Mapping[str, StoredTensor], entries: list[TensorMap], arch: Architecture) -> None:

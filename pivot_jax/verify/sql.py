@@ -64,6 +64,10 @@ class SqlMatch:
             reason="" if same else "another result than the expert's",
         )
 
+    def close(self) -> None:
+        """End the process that runs statements; the next verdict starts one."""
+        self._engine.close()
+
     def _label(self, candidate: Candidate) -> SqlResult:
         """The expert's result; Unjudgeable if it has none to compare with."""
         label = f"label of {candidate.id}"

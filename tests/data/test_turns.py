@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pivot_jax.data.turns import candidates, split_by_task, turns
+from pivot_jax.data.turns import candidates, is_for_base, split_by_task, turns
 from pivot_jax.records import Message, Trajectory
 from tests.data.episodes import shop_episode
 
@@ -70,3 +70,16 @@ def test_the_ends_of_the_range() -> None:
     assert split_by_task(MANY, 1.0, seed=1) == ([], MANY)
     with pytest.raises(ValueError, match=r"held_out=1\.5"):
         split_by_task([shop_episode()], 1.5, seed=1)
+
+
+def test_the_base_takes_its_share_of_the_tasks_whatever_the_seed_that_splits_the_rest() -> None:
+    every = [trajectory(task, copy) for task in range(1000) for copy in range(2)]
+    base = [item for item in every if is_for_base(item, 0.3)]
+    assert 250 < len(base) / 2 < 350
+    assert {item.task_id for item in base}.isdisjoint(item.task_id for item in every if not is_for_base(item, 0.3))
+    assert {item.id for item in base} <= {item.id for item in every if is_for_base(item, 0.5)}  # a larger share adds
+    rest = [item for item in every if not is_for_base(item, 0.3)]
+    training, held_out = split_by_task(rest, 0.3, seed=0)
+    # the two splits are independent: the base's share has not used up the held-out one
+    assert 160 < len(held_out) / 2 < 260 and len(training) + len(held_out) == len(rest)
+    assert not any(is_for_base(item, 0.0) for item in every)
