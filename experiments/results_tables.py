@@ -19,6 +19,7 @@ from typing import Any
 
 import ablations
 import compare_arms
+import compare_recorded
 import cost_to_match
 import horizon
 
@@ -57,6 +58,7 @@ def _estimate(value: Mapping[str, Any]) -> Estimate:
 SECTIONS: Mapping[str, Callable[[Any], str]] = {
     "adaptive_profiling": adaptive_profiling,
     "compare": compare_arms.section,
+    "recorded": compare_recorded.section,
     "ablations": ablations.section,
     "cost_to_match": cost_to_match.section,
     "horizon": horizon.section,
