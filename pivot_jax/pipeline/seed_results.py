@@ -130,7 +130,7 @@ def _tallies(found: NextActions) -> dict[str, Any]:
     return {"in_domain": {}, "ood": {}, "next_action": by_reward, "turns": len(found.turns)}
 
 
-def _scores(evaluation: Evaluation) -> dict[str, dict[str, Score]]:
+def _scores(evaluation: Evaluation) -> dict[str, Any]:
     def counted(suites: Mapping[str, Suite]) -> dict[str, Score]:
         return {n: Score(successes=sum(s.outcomes), episodes=len(s.outcomes)) for n, s in suites.items()}
 
