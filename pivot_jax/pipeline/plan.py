@@ -62,13 +62,15 @@ def _work(config: Config, stage: str) -> str:
     profile = config.profile
     most = "up to " if profile.adaptive else ""
     demonstrated = f"{config.data.tasks} demonstrated tasks in each of {', '.join(config.data.domains)}"
+    episodes = f"{evaluate.episodes} episodes a domain, {evaluate.questions} questions a skill"
+    next_actions = f"{evaluate.actions} actions at {evaluate.turns or 'all'} held-out turns"
     return {
         "pretrain": f"{config.pretrain.steps} steps",
         "candidates": config.data.path or demonstrated,
         "profile": f"{most}{profile.samples} actions a candidate, {profile.share:.0%} of the trajectories",
         "select": f"{config.select.rule}, threshold {config.select.threshold}",
         "train": "\n".join(f"{arm}: {_training(config, arm)}" for arm in config.chosen_arms),
-        "evaluate": f"every arm: {evaluate.episodes} episodes a domain, {evaluate.questions} questions a skill",
+        "evaluate": f"every arm: {next_actions if config.data.path else episodes}",
         "curve": f"every kept checkpoint: {evaluate.curve_episodes} episodes a domain",
         "report": "report/index.html and report/report.json",
         "export": config.export.path or f"{config.run.dir}/export/{config.export.arm}",
