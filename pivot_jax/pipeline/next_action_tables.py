@@ -32,8 +32,7 @@ def accuracy_table(results: Results) -> str:
 
 
 def domains_table(results: Results) -> str:
-    """Functional accuracy of every arm by domain, with the share of training turns that carry no signal; nothing where
-    there is one domain."""
+    """Functional accuracy of every arm by domain, and the number of held-out tasks; nothing where there is one domain."""
     names = sorted({name for run in results.runs for name in run.domains})
     if len(names) < 2:
         return ""
@@ -71,7 +70,7 @@ def basis(results: Results) -> str:
     count = f"{len(results.runs)} seeds ({seeds})" if len(results.runs) > 1 else f"One seed ({seeds})"
     return (
         f"{count}: 95 % bootstrap intervals over held-out tasks, differences paired by task, all seeds of a task drawn "
-        "together. They hold the choice of tasks; of the training only as far as the seeds' range shows it."
+        "together. They hold the choice of tasks; of the training nothing but what the seeds' own values show."
     )
 
 
