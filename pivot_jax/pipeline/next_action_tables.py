@@ -32,7 +32,7 @@ def accuracy_table(results: Results) -> str:
 
 
 def domains_table(results: Results) -> str:
-    """Functional accuracy of every arm by domain, and the number of held-out tasks; nothing where there is one domain."""
+    """Functional accuracy of every arm by domain, and how many held-out tasks; nothing where there is one domain."""
     names = sorted({name for run in results.runs for name in run.domains})
     if len(names) < 2:
         return ""
