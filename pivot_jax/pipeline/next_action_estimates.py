@@ -69,19 +69,19 @@ def accuracy(tasks: TaskTallies) -> Estimate:
 
 
 def difference_of(a: TaskTallies, b: TaskTallies) -> Estimate:
-    """Accuracy of `a` minus accuracy of `b`, paired by task: each bootstrap sample draws the same tasks for both.
+    """Accuracy of `a` minus that of `b`, paired by task: each bootstrap sample draws the same tasks for both. A task
+    where one of them has no judged action (each was stopped by a limit, say) is left out.
 
     Raises:
-        ValueError: no tasks, or tasks that only one of them has.
+        ValueError: no tasks that both have.
     """
-    if a.keys() != b.keys():
-        raise ValueError(f"paired by task, but only one side has {', '.join(sorted(a.keys() ^ b.keys()))}")
-    mean = accuracy(a).mean - accuracy(b).mean
-    if len(a) == 1:
+    order = sorted(a.keys() & b.keys())
+    sides = [{task: side[task] for task in order} for side in (a, b)]
+    mean = accuracy(sides[0]).mean - accuracy(sides[1]).mean
+    if len(order) == 1:
         return Estimate(mean, (-1.0, 1.0), 1)
-    order = sorted(a)
-    draws = [_resampled(_counts({task: side[task] for task in order})) for side in (a, b)]
-    return Estimate(mean, _interval(draws[0] - draws[1]), len(a))
+    draws = [_resampled(_counts(side)) for side in sides]
+    return Estimate(mean, _interval(draws[0] - draws[1]), len(order))
 
 
 def _counts(tasks: TaskTallies) -> NDArray[np.float64]:

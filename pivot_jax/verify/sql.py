@@ -42,9 +42,10 @@ class SqlMatch:
 
     def __call__(self, candidate: Candidate, action: Action) -> Verdict:
         """The verdict; raises Unjudgeable as the class says."""
+        # the label first: what it cannot judge is left out for every action alike, be it readable or not
+        wanted, expert = self._label(candidate), candidate.expert.tool_calls[0]
         if action.malformed:
             return Verdict(reason=action.malformed)
-        wanted, expert = self._label(candidate), candidate.expert.tool_calls[0]
         if len(action.tool_calls) != 1 or action.tool_calls[0].name != expert.name:
             return Verdict(reason=f"not one call of {expert.name!r}")
         written = _statement(action.tool_calls[0])

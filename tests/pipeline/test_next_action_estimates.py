@@ -52,5 +52,7 @@ def test_differences_are_paired_by_task():
     found = difference_of(better, base)
     assert found.mean == pytest.approx(0.1) and found.ci95 == pytest.approx((0.1, 0.1))  # the tasks' own spread is gone
     assert difference_of(base, better).mean == pytest.approx(-0.1)
-    with pytest.raises(ValueError, match="only one side has 0"):
-        difference_of(better, {name: tally for name, tally in base.items() if name != "0"})
+    without = {name: tally for name, tally in base.items() if name != "0"}
+    assert difference_of(better, without).n == 39 and difference_of(better, without).mean == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="no task has an action that could be judged"):
+        difference_of(better, {})

@@ -111,6 +111,8 @@ def test_what_is_no_single_statement_scores_zero(verifier, action):
 def test_a_label_without_a_result_judges_nothing(verifier, expert, why):
     with pytest.raises(Unjudgeable, match=why):
         verifier(candidate(expert), query("SELECT name FROM singer"))
+    with pytest.raises(Unjudgeable, match=why):
+        verifier(candidate(expert), Action(malformed="cut off"))
     with pytest.raises(Unjudgeable, match="no database is known for task 'd/1'"):
         verifier(candidate(query("SELECT 1"), task_id="d/1"), query("SELECT 1"))
 
