@@ -23,7 +23,7 @@ from pivot_jax.pipeline.checkpoint import Interrupted, starting_policy
 from pivot_jax.pipeline.e2e import play_groups
 from pivot_jax.pipeline.metrics import read_metrics
 from pivot_jax.pipeline.profiling import open_store, profiled_points
-from pivot_jax.pipeline.run import open_run
+from pivot_jax.pipeline.run import base_policy_dir, open_run
 from pivot_jax.pipeline.sampling_mesh import behavior_policy, common_rows, sampler_of, sampling_run
 from pivot_jax.policy.weights import read_weights
 from tests.pipeline.small_run import SMALL, do
@@ -44,7 +44,6 @@ def config(run_dir: Path, **sections: Any) -> Config:
         "train": {
             **SMALL["train"],
             "steps": 3,
-            "group_size": 2,
             "reprofile_below": 1.0,
             "reprofile_samples": 2,
             "reprofile_candidates": 8,
@@ -83,9 +82,13 @@ def test_what_is_sampled_and_what_is_learned_is_the_same(runs):
     assert [(a.stage, a.step) for a in lines[0]] == [(b.stage, b.step) for b in lines[1]] and len(lines[0]) == 3
     for ours, theirs in zip(*lines, strict=True):
         assert ours.metrics == pytest.approx(theirs.metrics, abs=1e-4, rel=1e-4)
-    weights = [load_file(runs[name] / "out" / "model.safetensors") for name in ("one", "two")]
-    for name, ours in weights[0].items():
-        np.testing.assert_allclose(ours, weights[1][name], atol=1e-5, rtol=0, err_msg=name)
+    base = load_file(base_policy_dir() / "model.safetensors")
+    one, two = (load_file(runs[name] / "out" / "model.safetensors") for name in ("one", "two"))
+    change, apart = (
+        np.sqrt(sum(float(np.sum((one[name] - other[name]) ** 2)) for name in one)) for other in (base, two)
+    )
+    # in norm: where a gradient is nearly zero, AdamW divides rounding by rounding
+    assert change > 0.01 and apart < 0.01 * change
 
 
 def test_the_ledger_tells_the_seconds_of_moving_the_policy_apart(runs):
