@@ -38,14 +38,12 @@ def config(run_dir: Path, **sections: Any) -> Config:
     values = {
         **SMALL,
         "run": {"dir": str(run_dir)},
-        "data": {"tasks": 2, "domains": ["terminal"]},
-        "profile": {"samples": 2, "chunk": 16},
+        "data": {"tasks": 3, "domains": ["terminal"]},
         "mesh": TRAINING,
         "train": {
             **SMALL["train"],
             "steps": 3,
             "reprofile_below": 1.0,
-            "reprofile_samples": 2,
             "reprofile_candidates": 8,
         },
         "e2e": {"group_size": 2, "max_turns": 1, "batch": 8},
