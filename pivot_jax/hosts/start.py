@@ -74,6 +74,7 @@ def _join(section: HostsSection) -> Lookout:
         raise HostsError(
             f"hosts: the processes did not find each other within {section.start_seconds} s: {error}"
         ) from error
+    processes.join()
     set_wait(section.wait_seconds)
     lookout = Lookout(section.lost_seconds)
     lookout.start()

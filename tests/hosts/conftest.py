@@ -59,7 +59,7 @@ def clients() -> Iterator[list[Any]]:
 def together(clients, monkeypatch) -> Callable[[Callable[[int], Any]], list[Any]]:
     """Runs a function of the process's index on every process at once; what each returned or raised."""
     here, turns = Here(), next(_offsets)
-    monkeypatch.setattr(processes, "distributed", SimpleNamespace(global_state=here))
+    monkeypatch.setattr(processes, "_joined", here)
     monkeypatch.setattr(exchange, "_turns", Turns(here))
 
     def on_all(work: Callable[[int], Any]) -> list[Any]:
