@@ -23,6 +23,9 @@ HEARTBEAT_SECONDS = 100
 """After which the coordination service itself gives a process up: later than the lookout, which says which one."""
 GRACE_SECONDS = 60
 """Within which all processes leave."""
+CPU_THREADS = 64
+"""Of XLA's pool on CPUs. A collective holds one while it waits for another process, and by default there are as many as
+devices: those over one mesh axis can hold all, and wait for a process whose threads those over another axis hold."""
 
 
 @contextmanager
@@ -55,6 +58,7 @@ def joined(section: HostsSection, faults: tuple[type[Exception], ...]) -> Iterat
 def _join(section: HostsSection) -> Lookout:
     # its handler of SIGTERM would take the place of ours, which lets all processes save at the same step
     jax.config.update("jax_enable_preemption_service", False)
+    os.environ.setdefault("PJRT_NPROC", str(CPU_THREADS))  # read when the devices are first asked for
     given = section.launch == "given"
     try:
         jax.distributed.initialize(

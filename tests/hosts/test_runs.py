@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from pivot_jax.pipeline.metrics import read_metrics
 from tests.hosts.launching import LIMIT, endings, launched, run, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.several_processes]
 
 CONFIG = """
 [run]
