@@ -198,14 +198,15 @@ def test_the_router_is_float32():
 def test_log_probs_differ_from_float32_by_what_independent_roundings_add_up_to():
     """R roundings on a token's way, each of a relative size of about U / sqrt(6) in the root mean square, move its
     final hidden state by sqrt(R) of that, and a log-prob by as much times the spread of the logits, which is 1 here.
+    R is counted by hand and one draw of inputs strays by a tenth, so eight draws must agree with it within a quarter.
     """
     per_block = 2 + 3 + 2 + 2 + 3 + 5 + 7  # residual sums; norm, scale, ...; q, k, v; rope; attention; MLP; weights
     roundings = 3 + DENSE.layers * per_block  # embedding, final norm, unembedding
     mesh, params = policy()
     with jax.set_mesh(mesh):
         run = jax.jit(branch_logprobs, static_argnums=(3, 4))
-        wide, narrow = (np.asarray(run(params, *inputs(mesh), arch, RULES)) for arch in (DENSE, NARROW))
-    error = np.sqrt(np.mean((narrow - wide)[..., 1:] ** 2))
+        pairs = [[run(params, *inputs(mesh, seed), arch, RULES) for arch in (NARROW, DENSE)] for seed in range(8)]
+    errors = np.stack([np.asarray(narrow) - np.asarray(wide) for narrow, wide in pairs])[..., 1:]
     expected = U / np.sqrt(6) * np.sqrt(roundings)
-    assert 0.2 * expected < error < expected
-    assert np.abs(narrow - wide).max() < 5 * expected
+    assert 0.75 * expected < np.sqrt(np.mean(errors**2)) < 1.25 * expected
+    assert np.abs(errors).max() < 5 * expected
