@@ -24,7 +24,7 @@ from pivot_jax.config_files import load
 from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.provenance import commit, machine_of_children
 from pivot_jax.pipeline.seed_results import Results, run_result
-from pivot_jax.pipeline.seed_runs import SeedRun, base_run, finish, is_finished, seed_run
+from pivot_jax.pipeline.seed_runs import SeedRun, made, seed_run
 from pivot_jax.pipeline.seed_tables import basis, costs_table, domains_table, scores_table, skills_table
 
 RESULTS = Path(__file__).parent / "results"
@@ -86,9 +86,7 @@ def main() -> None:
     options = arguments.parse_args()
     try:
         runs = planned(options.config, options.domains, options.seeds, options.arms)
-        if not options.aggregate_only and not finish(base_run([options.config])):
-            finish(runs)
-        finished = [run for run in runs if is_finished(run)]
+        finished = made([options.config], runs, aggregate_only=options.aggregate_only)
     except ConfigError as error:
         raise SystemExit(f"compare_arms: {error}") from None
     missing = [str(run.dir) for run in runs if run not in finished]

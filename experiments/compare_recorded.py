@@ -25,7 +25,7 @@ from pivot_jax.config_files import load
 from pivot_jax.pipeline.artifacts import write_json
 from pivot_jax.pipeline.next_action_tables import accuracy_table, basis, domains_table, profile_table
 from pivot_jax.pipeline.seed_results import Results
-from pivot_jax.pipeline.seed_runs import SeedRun, base_run, finish, is_finished, seed_run
+from pivot_jax.pipeline.seed_runs import SeedRun, made, seed_run
 from pivot_jax.pipeline.seed_tables import costs_table
 
 TABLES = (accuracy_table, domains_table, profile_table, costs_table)
@@ -63,9 +63,7 @@ def main() -> None:
     options = arguments.parse_args()
     try:
         runs = planned(options.config, options.seeds)
-        if not options.aggregate_only and not finish(base_run([options.config])):
-            finish(runs)
-        finished = [run for run in runs if is_finished(run)]
+        finished = made([options.config], runs, aggregate_only=options.aggregate_only)
     except ConfigError as error:
         raise SystemExit(f"compare_recorded: {error}") from None
     missing = [str(run.dir) for run in runs if run not in finished]

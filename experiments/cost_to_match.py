@@ -40,7 +40,7 @@ from pivot_jax.pipeline.intervals import Estimate
 from pivot_jax.pipeline.provenance import commit, machine_of_children
 from pivot_jax.pipeline.report_figures import STYLE, arm_colours
 from pivot_jax.pipeline.report_text import count, duration, flops
-from pivot_jax.pipeline.seed_runs import base_run, finish, is_finished, seed_run
+from pivot_jax.pipeline.seed_runs import made, seed_run
 from pivot_jax.pipeline.seed_tables import markdown
 
 RESULTS = Path(__file__).parent / "results"
@@ -144,9 +144,7 @@ def main() -> None:
     try:
         root = Path(load([options.config]).run.dir)
         runs = [seed_run([options.config], root / "mixed", seed) for seed in options.seeds]
-        if not options.aggregate_only and not finish(base_run([options.config])):
-            finish(runs)
-        finished = [run for run in runs if is_finished(run)]
+        finished = made([options.config], runs, aggregate_only=options.aggregate_only)
     except ConfigError as error:
         raise SystemExit(f"cost_to_match: {error}") from None
     if not finished:

@@ -130,6 +130,14 @@ def finish(runs: Sequence[SeedRun]) -> list[SeedRun]:
     return unfinished
 
 
+def made(files: Sequence[str], runs: Sequence[SeedRun], *, aggregate_only: bool) -> list[SeedRun]:
+    """The runs that are finished, after making the base policy and those that are missing; or, with `aggregate_only`,
+    those that were finished before."""
+    if not aggregate_only and not finish(base_run(files)):
+        finish(runs)
+    return [run for run in runs if is_finished(run)]
+
+
 def record_start(run: SeedRun) -> None:
     """Add commit, machine and command to what the run directory says of its starts."""
     start = {"command": shlex.join(run.words), **commit(), "machine": machine_of_children()}
