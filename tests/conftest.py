@@ -16,3 +16,8 @@ jax.config.update("jax_disable_most_optimizations", True)
 
 CHECKED = ["pivot_jax.objective", "pivot_jax.policy", "pivot_jax.rollout.decode", "pivot_jax.rollout.sampling"]
 install_import_hook(CHECKED, "beartype.beartype")
+
+from pivot_jax.policy import decoder  # noqa: E402, after the hook, which checks its types
+
+# for the same reason; `unroll` of jax.lax.scan is not ours to test
+decoder.UNROLLED_LAYERS = 0

@@ -5,7 +5,8 @@ softmax. So B branches cost one pass over their trunk instead of B. Short trunks
 long ones, and those that are split over devices, a block of scores at a time (`split_attention`).
 
 Scores and softmax are float32 whatever the policy computes in: a score of 60 rounded to bfloat16 is wrong by up to 0.1,
-and so is its weight.
+and so is its weight. Arrays of scores are laid out as their product gives them, `[N, M, ..., keys]`, and it is the sum
+over values that is divided: transposing or dividing the scores would be passes over the largest arrays there are.
 """
 
 from __future__ import annotations
@@ -36,15 +37,17 @@ def trunk_attention(
     if S * S > ATTENTION_BLOCK**2 or is_split(key, rules, "seq"):
         return split_trunk_attention(query, key, value, rules, ATTENTION_BLOCK)
     key, value = _whole(key, rules), _whole(value, rules)
-    scores = jnp.einsum(
-        "nsmgh,numh->nmgsu", query, key,
-        out_sharding=rules.computed("batch", "kv_heads", "heads_per_kv", "seq", "token"),
-        preferred_element_type=jnp.float32,
+    scores = _product(
+        "nsmgh,numh->nmsgu", query, key,
+        out_sharding=rules.computed("batch", "kv_heads", "seq", "heads_per_kv", "token"),
     )  # fmt: skip
     causal = jnp.arange(S)[:, None] >= jnp.arange(S)[None, :]
-    weights = _softmax(scores, causal[None, None, None], query.shape[-1]).astype(value.dtype)
+    scores = _visible(scores, causal[None, None, :, None], query.shape[-1])
+    weights = jnp.exp(scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True)))
     out = rules.computed("batch", "seq", "kv_heads", "heads_per_kv", "head_dim")
-    return jnp.einsum("nmgsu,numh->nsmgh", weights, value, out_sharding=out)
+    summed = _product("nmsgu,numh->nsmgh", weights.astype(value.dtype), value, out_sharding=out)
+    total = jnp.swapaxes(jnp.sum(weights, axis=-1), 1, 2)
+    return (summed / total[..., None]).astype(value.dtype)
 
 
 def branch_attention(
@@ -77,26 +80,29 @@ def branch_attention(
             rules, ATTENTION_BLOCK,
         )  # fmt: skip
     trunk_key, trunk_value = _whole(trunk_key, rules), _whole(trunk_value, rules)
-    layout = rules.computed("batch", "branch", "kv_heads", "heads_per_kv", "token", "token")
-    scores = partial(jnp.einsum, out_sharding=layout, preferred_element_type=jnp.float32)
-    to_trunk = scores("nbtmgh,nsmh->nbmgts", query, trunk_key)
-    to_branch = scores("nbtmgh,nbumh->nbmgtu", query, key)
+    to_trunk = _product(
+        "nbtmgh,nsmh->nmbtgs", query, trunk_key,
+        out_sharding=rules.computed("batch", "kv_heads", "branch", "token", "heads_per_kv", "token"),
+    )  # fmt: skip
+    to_branch = _product(
+        "nbtmgh,nbumh->nbmtgu", query, key,
+        out_sharding=rules.computed("batch", "branch", "kv_heads", "token", "heads_per_kv", "token"),
+    )  # fmt: skip
     sees_trunk = jnp.arange(S)[None, None, :] < start[:, :, None]
     sees_branch = ((offset + jnp.arange(T))[:, None] >= jnp.arange(U)[None, :])[None, None]
     if first is not None:
         sees_branch = sees_branch & (jnp.arange(U)[None, None, None] >= first[:, :, None, None])
-    both = jnp.concatenate(
-        [
-            jnp.where(sees_trunk[:, :, None, None, None, :], to_trunk, MASKED),
-            jnp.where(sees_branch[:, :, None, None], to_branch, MASKED),
-        ],
-        axis=-1,
-    )
-    weights = jax.nn.softmax(both / jnp.sqrt(jnp.float32(query.shape[-1])), axis=-1).astype(value.dtype)
+    to_trunk = _visible(to_trunk, sees_trunk[:, None, :, None, None, :], query.shape[-1])
+    to_branch = _visible(to_branch, sees_branch[:, :, None, :, None, :], query.shape[-1])
+    top = jnp.maximum(jnp.swapaxes(jnp.max(to_trunk, axis=-1), 1, 2), jnp.max(to_branch, axis=-1))
+    top = jax.lax.stop_gradient(top)
+    of_trunk = jnp.exp(to_trunk - jnp.swapaxes(top, 1, 2)[..., None])
+    of_branch = jnp.exp(to_branch - top[..., None])
+    total = jnp.swapaxes(jnp.sum(of_trunk, axis=-1), 1, 2) + jnp.sum(of_branch, axis=-1)
     out = rules.computed("batch", "branch", "token", "kv_heads", "heads_per_kv", "head_dim")
-    from_trunk = jnp.einsum("nbmgts,nsmh->nbtmgh", weights[..., :S], trunk_value, out_sharding=out)
-    from_branch = jnp.einsum("nbmgtu,nbumh->nbtmgh", weights[..., S:], value, out_sharding=out)
-    return from_trunk + from_branch
+    from_trunk = _product("nmbtgs,nsmh->nbtmgh", of_trunk.astype(value.dtype), trunk_value, out_sharding=out)
+    from_branch = _product("nbmtgu,nbumh->nbtmgh", of_branch.astype(value.dtype), value, out_sharding=out)
+    return ((from_trunk + from_branch) / jnp.swapaxes(total, 2, 3)[..., None]).astype(value.dtype)
 
 
 def _whole(array: Array, rules: Rules) -> Array:
@@ -104,6 +110,10 @@ def _whole(array: Array, rules: Rules) -> Array:
     return jax.reshard(array, rules.computed("batch", "token", "kv_heads", "head_dim"))
 
 
-def _softmax(scores: Array, visible: Array, head_dim: int) -> Array:
-    """Softmax in float32 over visible keys, after the usual scaling by sqrt(head_dim)."""
-    return jax.nn.softmax(jnp.where(visible, scores / jnp.sqrt(jnp.float32(head_dim)), MASKED), axis=-1)
+_product = partial(jnp.einsum, preferred_element_type=jnp.float32)
+"""Of operands in the compute dtype, summed up in float32."""
+
+
+def _visible(scores: Array, visible: Array, head_dim: int) -> Array:
+    """Scores scaled by 1 / sqrt(head_dim), and those of keys that are not seen out of the way."""
+    return jnp.where(visible, scores / jnp.sqrt(jnp.float32(head_dim)), MASKED)

@@ -199,6 +199,8 @@ def test_log_probs_differ_from_float32_by_what_independent_roundings_add_up_to()
     """R roundings on a token's way, each of a relative size of about U / sqrt(6) in the root mean square, move its
     final hidden state by sqrt(R) of that, and a log-prob by as much times the spread of the logits, which is 1 here.
     R is counted by hand and one draw of inputs strays by a tenth, so eight draws must agree with it within a quarter.
+    Tokens differ in how much they are moved, so large errors are likelier than a normal law has
+    them, but not ten times.
     """
     per_block = 2 + 3 + 2 + 2 + 3 + 5 + 7  # residual sums; norm, scale, ...; q, k, v; rope; attention; MLP; weights
     roundings = 3 + DENSE.layers * per_block  # embedding, final norm, unembedding
@@ -209,4 +211,4 @@ def test_log_probs_differ_from_float32_by_what_independent_roundings_add_up_to()
     errors = np.stack([np.asarray(narrow) - np.asarray(wide) for narrow, wide in pairs])[..., 1:]
     expected = U / np.sqrt(6) * np.sqrt(roundings)
     assert 0.75 * expected < np.sqrt(np.mean(errors**2)) < 1.25 * expected
-    assert np.abs(errors).max() < 5 * expected
+    assert (np.abs(errors) > 3 * expected).mean() < 0.027
