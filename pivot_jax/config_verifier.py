@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from pivot_jax.config_section import Section
 
@@ -129,10 +129,7 @@ class JudgeOptions(Options):
 
 
 class VerifierSection(Section):
-    """The functional verifier of the domain; `tool_name` and `exact` are scored and stored beside it.
-
-    Options at their defaults are left out of a dump: a run that was pinned before an option existed can be opened.
-    """
+    """The functional verifier of the domain; `tool_name` and `exact` are scored and stored beside it."""
 
     name: Literal[
         "execution", "tool_call", "tool_name", "exact", "swe", "terminal", "multi_harness", "sql", "judge"
@@ -152,12 +149,6 @@ class VerifierSection(Section):
     def asks_judge(self) -> bool:
         """Whether the verifier may ask a language model."""
         return self.name == "judge" or (self.name == "terminal" and self.terminal.judge)
-
-    @model_serializer(mode="wrap")
-    def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = handler(self)
-        unset = {name for name, options in self if isinstance(options, Options) and options == type(options)()}
-        return {name: value for name, value in values.items() if name not in unset}
 
     @model_validator(mode="after")
     def _check(self) -> VerifierSection:

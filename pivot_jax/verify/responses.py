@@ -1,15 +1,12 @@
-"""Actions as the OpenAI Responses API writes them: labels of pivot rows, and the output of a model."""
+"""Labels of pivot rows, in the words of the OpenAI Responses API."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from pivot_jax.records import Action, Record, ToolCall
-
-NO_ACTION = "no tool call and no message in the response"
 
 
 class MessageLabel(Record):
@@ -46,24 +43,3 @@ class BatchLabel(Record):
 
 
 Label = Annotated[MessageLabel | CallLabel | BatchLabel, Field(discriminator="type")]
-
-
-def response_action(output: Sequence[Mapping[str, Any]]) -> Action:
-    """The action in the output items of a response: every function call, and the first text of the first assistant
-    message; reasoning is left out. An output with neither is malformed: it scores 0, also where the expert spoke."""
-    calls = tuple(
-        ToolCall(name=item["name"], arguments=item["arguments"], id=item.get("call_id", ""))
-        for item in output
-        if item["type"] == "function_call"
-    )
-    text = next((_first_text(item) for item in output if item["type"] == "message"), None)
-    if text is None and not calls:
-        return Action(malformed=NO_ACTION)
-    return Action(content=text or "", tool_calls=calls)
-
-
-def _first_text(item: Mapping[str, Any]) -> str | None:
-    content = item["content"]
-    if isinstance(content, str):
-        return content
-    return next((part["text"] for part in content if "text" in part), None)
