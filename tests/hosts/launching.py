@@ -20,7 +20,7 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-LIMIT = 400
+LIMIT = 900
 """Seconds that no test waits for longer, however busy the machine is."""
 
 

@@ -9,15 +9,20 @@ import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import tensorstore
-from safetensors.numpy import load_file
 
 from pivot_jax.pipeline.metrics import read_metrics
 from tests.hosts.launching import LIMIT, endings, launched, run, wait_for
+from tests.hosts.run_directory import (
+    assert_policies_agree,
+    assert_profiles_agree,
+    assert_training_agrees,
+    policy,
+    read,
+    stored,
+    without_seconds,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.several_processes]
 
@@ -54,10 +59,6 @@ method = "pivot_rl"
 """
 COUNTS = (1, 2, 4)
 
-SUMS = 1e-5
-"""Bound on differences of float32 metrics and parameters between numbers of processes: gloo adds up what the devices
-hold in another order than one process does, and four steps of Adam carry that on."""
-
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> Path:
@@ -83,55 +84,20 @@ def finished(config) -> Callable[[int], Path]:
     return run_dir
 
 
-def read(path: Path) -> Any:
-    return json.loads(path.read_text())
-
-
-def stored(run_dir: Path, name: str) -> np.ndarray:
-    folder = f"file://{run_dir / 'profile' / name}/"
-    return tensorstore.open({"driver": "zarr3", "kvstore": folder}, open=True).result().read().result()
-
-
-def policy(run_dir: Path) -> dict[str, np.ndarray]:
-    return load_file(run_dir / "export" / "pivotrl" / "model.safetensors")
-
-
-def without_seconds(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: without_seconds(inner) for key, inner in value.items() if key != "seconds"}
-    return value
-
-
 @pytest.mark.parametrize("count", COUNTS[1:])
 def test_several_processes_profile_and_select_as_one_does(finished, count):
-    one, several = finished(1), finished(count)
-    for name in ("tokens", "lengths", "finished", "rewards/functional", "rewards/exact", "status/functional"):
-        np.testing.assert_array_equal(stored(one, name), stored(several, name), err_msg=name)
-    gap = np.abs(stored(one, "behavior_logprobs") - stored(several, "behavior_logprobs"))
-    assert gap.max() < 1e-4
+    one = finished(1)
+    assert_profiles_agree(one, finished(count))
     assert (stored(one, "lengths") > 0).all() and 0 < stored(one, "rewards/functional").mean() < 1
-    assert read(one / "pivots.json") == read(several / "pivots.json")
     assert len(read(one / "pivots.json")["pivots"]) > 1
-    assert read(one / "candidates.json") == read(several / "candidates.json")
 
 
 @pytest.mark.parametrize("count", COUNTS[1:])
 def test_several_processes_train_and_evaluate_as_one_does(finished, count):
-    one, several = finished(1), finished(count)
-    assert without_seconds(read(one / "ledger.json")) == without_seconds(read(several / "ledger.json"))
-    for arm in ("base", "pivotrl"):
-        results = [without_seconds(read(run_dir / "evaluation" / f"{arm}.json")) for run_dir in (one, several)]
-        assert results[0] == results[1] and results[0]["in_domain"]["terminal"]["turns"]
-    lines, others = read_metrics(one), read_metrics(several)
-    assert [line.step for line in lines] == [line.step for line in others] == [1, 2, 3, 4]
-    for line, other in zip(lines, others, strict=True):
-        assert line.metrics.keys() == other.metrics.keys()
-        for name, value in line.metrics.items():
-            assert other.metrics[name] == pytest.approx(value, rel=SUMS, abs=SUMS), name
-    ours, theirs = policy(one), policy(several)
-    assert ours.keys() == theirs.keys()
-    for name, values in ours.items():
-        np.testing.assert_allclose(theirs[name], values, atol=SUMS, err_msg=name)
+    one = finished(1)
+    assert_training_agrees(one, finished(count), ("pivotrl",))
+    assert [line.step for line in read_metrics(one)] == [1, 2, 3, 4]
+    assert_policies_agree(one, finished(count), "pivotrl/model.safetensors")
 
 
 def untrained(finished: Path, run_dir: Path) -> None:
