@@ -3,6 +3,7 @@
     python experiments/compare_arms.py configs/compare/small.toml --seeds 0 1 2 3 4
     python experiments/compare_arms.py configs/compare/small.toml --domains each       # each domain alone, as the paper
     python experiments/compare_arms.py configs/compare/small.toml --aggregate-only     # from the run directories
+    python experiments/compare_arms.py configs/compare/small.toml --arms nemo pivotrl --join EARLIER.json
 
 Hardware and time: as the config's header says, for each seed (and, with `each`, for each domain). Seed s has its own
 random keys, demonstrations (from task 10,000 s) and evaluation tasks (from 1,000,000 + 10,000 s). The same command
@@ -18,6 +19,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from joined_results import joined
 
 from pivot_jax.config import ConfigError
 from pivot_jax.config_files import load
@@ -82,6 +85,7 @@ def main() -> None:
     arguments.add_argument("--domains", default="mixed", help="mixed, each, or one domain of the config")
     arguments.add_argument("--arms", nargs="+", default=[], help="some of the config's arms; the others may follow")
     arguments.add_argument("--aggregate-only", action="store_true", help="start no run; use those that are finished")
+    arguments.add_argument("--join", type=Path, help="results of other arms of these seeds, and at least one of these")
     arguments.add_argument("--out", type=Path, help="the results file")
     options = arguments.parse_args()
     try:
@@ -93,6 +97,11 @@ def main() -> None:
     if finished:
         out = options.out or results_file(options.config, options.domains)
         written = record(options.config, options.domains, finished, shlex.join(["python", *sys.argv]))
+        if options.join:
+            try:
+                written = joined(written, read_json(options.join))
+            except ValueError as error:
+                raise SystemExit(f"compare_arms: {options.join} cannot be joined: {error}") from None
         write_json(out, written)
         print(f"{section(written)}\n\nwritten: {out}")
     if missing:

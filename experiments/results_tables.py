@@ -83,15 +83,17 @@ def section(name: str) -> str:
 
 
 def source(record: Mapping[str, Any], path: Path) -> str:
-    """Command, commit, machine and time of a results file."""
-    made_from = record["commit"][:7] + (" with changes" if record["dirty"] else "")
+    """Command, commit, machine and time of a results file, and of those that were joined with it before."""
+    told = [_made_from(part) for part in (*record.get("joined", []), record)]
+    return f"{'; then '.join(told)}; [{path.name}](../experiments/results/{path.name})."
+
+
+def _made_from(record: Mapping[str, Any]) -> str:
+    commit = record["commit"][:7] + (" with changes" if record["dirty"] else "")
     machine = record["machine"]
     if isinstance(machine, dict):
         machine = f"{machine['platform']}, {machine['cpus']} CPUs, {machine['devices']}, jax {machine['jax']}"
-    return (
-        f"`{record['command']}`, commit {made_from}; {machine}; {duration(record['seconds'])}; "
-        f"[{path.name}](../experiments/results/{path.name})."
-    )
+    return f"`{record['command']}`, commit {commit}; {machine}; {duration(record['seconds'])}"
 
 
 def refreshed(page: str) -> str:
