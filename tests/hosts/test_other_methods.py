@@ -33,7 +33,7 @@ targets = ["query", "down"]
 tasks = 3
 domains = ["terminal"]
 [sampling]
-max_new_tokens = 8
+max_new_tokens = 16
 [profile]
 samples = 6
 adaptive = true
