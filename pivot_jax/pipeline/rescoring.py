@@ -18,7 +18,7 @@ from pivot_jax.pipeline.profile_store import ABSENT, ProfileStore
 from pivot_jax.pipeline.profiling import ProfiledPoint, open_store, profiled_points
 from pivot_jax.pipeline.run import Run, open_run, require
 from pivot_jax.pipeline.scoring import REWARDS, Scores, functional_verifier, score
-from pivot_jax.pipeline.stored_config import stored_config
+from pivot_jax.pipeline.stored_config import differences, stored_config
 from pivot_jax.records import Action
 from pivot_jax.rollout.actions import SampledAction
 from pivot_jax.verify.verifier import Verifier
@@ -108,8 +108,14 @@ def rescore(
         raise ConfigError(f"--as: {name!r} must be made of a-z, 0-9 and _, and not be one of {', '.join(REWARDS)}")
     settings = section.model_dump(mode="json")
     old = store.settings_of(name)
-    if old is not None and old != settings:
-        raise ConfigError(f"--as: verdicts of other settings are stored as {name!r}: {old}; choose another name")
+    # options that did not exist yet had today's defaults
+    changed = (
+        [] if old is None else list(differences(VerifierSection.model_validate(old).model_dump(mode="json"), settings))
+    )
+    if changed:
+        raise ConfigError(
+            f"--as: verdicts of other settings are stored as {name!r}; choose another name:\n  " + "\n  ".join(changed)
+        )
     workers = section.judge.concurrency if section.asks_judge else 1
     scores = rescored(run, points, store, functional_verifier(section, run.domains, name), workers)
     store.write_verdicts(name, scores.rewards, scores.status, settings)

@@ -26,6 +26,7 @@ from pivot_jax.pipeline.artifacts import read_json, write_json, written_once
 from pivot_jax.pipeline.ledger import Ledger
 from pivot_jax.pipeline.micro_batches import check_parts
 from pivot_jax.pipeline.recorded import recorded
+from pivot_jax.pipeline.stored_config import differences
 from pivot_jax.policy.fit import check_fit
 from pivot_jax.policy.mesh import AnyMesh, Rules, make_mesh
 from pivot_jax.policy.weights import read_architecture
@@ -172,11 +173,11 @@ def pin_config(run_dir: Path, config: Config) -> None:
     new = config.model_dump(mode="json")
     if not first_says("config.json", path.exists()):
         write_json(path, new)
-    differences = list(_differences(_pinned(_completed(read_json(path))), _pinned(new)))
-    if differences:
+    changed = list(differences(_pinned(_completed(read_json(path))), _pinned(new)))
+    if changed:
         raise ConfigError(
             f"{run_dir}: this run was made with another config; name another run.dir or restore:\n  "
-            + "\n  ".join(differences)
+            + "\n  ".join(changed)
         )
 
 
@@ -229,11 +230,3 @@ def _pinned(config: dict[str, Any]) -> dict[str, Any]:
         section: {key: value for key, value in (fields or {}).items() if key not in FREE.get(section, set())}
         for section, fields in config.items()
     }
-
-
-def _differences(old: Any, new: Any, path: str = "") -> Any:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
-            yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
-    elif old != new:
-        yield f"{path}: was {old!r}, now {new!r}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pivot_jax.config import Config, ConfigError
 from pivot_jax.config_arms import merged
@@ -24,3 +26,12 @@ def stored_config(run_dir: Path) -> Config:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return validate(merged(values, {"run": {"dir": str(run_dir)}}), str(file))
+
+
+def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    """Each field in which two dumped configs, or parts of them, differ: its dotted name, what it was, what it is."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+    elif old != new:
+        yield f"{path}: was {old!r}, now {new!r}"

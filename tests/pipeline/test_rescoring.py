@@ -69,7 +69,9 @@ def test_another_verifier_is_stored_beside_the_others_and_nothing_else_changes(o
             verdict = verifier(point.candidate, action)
             assert store.read("rewards/loose")[row, draw] == np.float32(verdict.reward)
     assert ((store.read("status/loose") == ABSENT) == ~store.stored()).all()
-    assert store.settings_of("loose") == {"name": "tool_call", "string_threshold": 0.3, "count_calls": True}
+    settings = store.settings_of("loose")
+    assert settings == section.model_dump(mode="json")
+    assert (settings["name"], settings["string_threshold"]) == ("tool_call", 0.3)
 
 
 def test_a_name_holds_the_verdicts_of_one_setting(opened):
@@ -77,8 +79,12 @@ def test_a_name_holds_the_verdicts_of_one_setting(opened):
     one, other = (chosen_section(run.config, "swe", {"swe": {"target": value}}) for value in (True, False))
     for _ in range(2):
         rescore(run, points, store, one, "swe")
-    with pytest.raises(ConfigError, match=r"verdicts of other settings are stored as 'swe': .*choose another name"):
+    with pytest.raises(ConfigError, match=r"stored as 'swe'; choose another name:\n  swe.target: was True, now False$"):
         rescore(run, points, store, other, "swe")
+    settings = store.settings_of("swe")
+    del settings["swe"]["similarity"], settings["judge"]
+    store._settings_file("swe").write_text(json.dumps(settings))
+    rescore(run, points, store, one, "swe")  # verdicts from before an option existed are those of its default
     for name in ("functional", "exact", "tool_name", "../x", "", "A"):
         with pytest.raises(ConfigError, match="--as"):
             rescore(run, points, store, one, name)
