@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from pivot_jax.pipeline.optimizer import TrainState, apply_gradients
 from pivot_jax.pipeline.progress import progress
 from pivot_jax.pipeline.recorded import for_base
 from pivot_jax.pipeline.run import Run, check_layout, complete, open_domains, open_mesh, pin_config, read_manifest
-from pivot_jax.pipeline.sequence_batches import SequenceBatch, SequenceShape, imitation_loss, sequence_batch
+from pivot_jax.pipeline.sequence_batches import SequenceBatch, SequenceShape, batches_by_length, imitation_loss
 from pivot_jax.policy.mesh import Rules
 from pivot_jax.policy.spec import count_parameters, initialise
 from pivot_jax.policy.weights import write_weights
@@ -52,9 +52,14 @@ VOCABULARY_MULTIPLE = 64
 """The vocabulary is padded to a multiple of this, so that every mesh divides it. No word has the ids above the
 tokenizer's: they are never a target, so training makes them improbable, and they decode to nothing."""
 
+BUCKET = 16
+"""Sequences are padded to a multiple of this many tokens."""
 
 SKILL, AGENTIC = "skill", "agentic"
 """The parts of a corpus; one of recorded trajectories has no skills."""
+
+LENGTHS = {SKILL: 1, AGENTIC: 3}
+"""Batches by length that a step's sequences are dealt to: questions are alike, episodes are not."""
 
 Corpus = Mapping[str, Sequence[TokenSequence]]
 """What a base policy is trained on, by part."""
@@ -63,18 +68,23 @@ Corpus = Mapping[str, Sequence[TokenSequence]]
 @partial(jax.jit, static_argnames=("optimizer", "arch", "rules"), donate_argnames=("state",))
 def pretrain_step(
     state: TrainState,
-    batches: Mapping[str, SequenceBatch],
+    batches: Mapping[str, Sequence[SequenceBatch]],
     *,
     optimizer: OptimizerSection,
     arch: Architecture,
     rules: Rules,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One step of next-token prediction on the actions of a batch of each part, of different lengths."""
+    """One step of next-token prediction on the actions of each part of the corpus, in batches of different lengths."""
+
+    def added(parts: Iterable[Weighted]) -> Weighted:
+        return jax.tree.map(lambda first, *others: sum(others, first), *parts)
 
     def objective(params):
-        parts = {name: imitation_loss(params, batch, arch, rules) for name, batch in batches.items()}
-        both: Weighted = jax.tree.map(lambda first, *others: sum(others, first), *parts.values())
-        return divide(both), {name: divide(part) for name, part in parts.items()}
+        parts = {
+            name: added(imitation_loss(params, batch, arch, rules) for batch in group)
+            for name, group in batches.items()
+        }
+        return divide(added(parts.values())), {name: divide(part) for name, part in parts.items()}
 
     (loss, losses), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
     state, norm = apply_gradients(state, gradients, optimizer, frozen_router=arch.frozen_router)
@@ -133,7 +143,7 @@ def _sequences(run: Run, name: str, group: Sequence[Trajectory], console: Consol
 
 def _advance(run: Run, corpus: Corpus) -> Advance:
     section = run.config.pretrain
-    shapes = {name: SequenceShape.holding(group, run, 16) for name, group in corpus.items()}
+    shapes = {name: SequenceShape.holding(group, run, BUCKET) for name, group in corpus.items()}
 
     def advance(state: TrainState, indices: Any, step: int) -> tuple[TrainState, Any, Charges]:
         drawn = {AGENTIC: indices}
@@ -141,7 +151,9 @@ def _advance(run: Run, corpus: Corpus) -> Advance:
             draw = np.random.default_rng([run.config.run.seed, step])
             drawn[SKILL] = draw.integers(len(corpus[SKILL]), size=section.questions_per_step)
         chosen = {name: [group[i] for i in drawn[name]] for name, group in corpus.items()}
-        batches = {name: sequence_batch(run, group, shapes[name]) for name, group in chosen.items()}
+        batches = {
+            name: batches_by_length(run, group, shapes[name], LENGTHS[name], BUCKET) for name, group in chosen.items()
+        }
         state, metrics = pretrain_step(state, batches, optimizer=section.optimizer, arch=run.arch, rules=run.rules)
         logits = sum(int(sequence.action_mask.sum()) for group in chosen.values() for sequence in group)
         whole = [len(sequence.ids) for group in chosen.values() for sequence in group]

@@ -50,11 +50,39 @@ class SequenceShape:
         actions = max(int(sequence.action_mask.sum()) for sequence in sequences)
         return cls(*(trunk_length(length, run.mesh, run.rules, bucket) for length in (tokens, actions)))
 
+    def halved(self, sequences: Sequence[TokenSequence], run: Run, bucket: int) -> SequenceShape:
+        """This shape, halved as often as it still holds each of these: few shapes are ever compiled."""
+        need = SequenceShape.holding(sequences, run, bucket)
+
+        def smallest(size: int, held: int) -> int:
+            half = trunk_length(-(-size // 2), run.mesh, run.rules, bucket)
+            return smallest(half, held) if held <= half < size else size
+
+        return SequenceShape(smallest(self.tokens, need.tokens), smallest(self.actions, need.actions))
+
 
 def imitation_loss(params: Parameters[jax.Array], batch: SequenceBatch, arch: Architecture, rules: Rules) -> Weighted:
     """Sum of -log pi over the action tokens of a batch, and their number."""
     logprobs = logprobs_at(params, batch.tokens, batch.places, arch, rules)
     return total(jax.vmap(token_mean)(-logprobs, batch.places > 0))
+
+
+def batches_by_length(
+    run: Run, sequences: Sequence[TokenSequence], shape: SequenceShape, parts: int, bucket: int
+) -> list[SequenceBatch]:
+    """The sequences in `parts` batches, short ones apart from long ones, so that less is padding.
+
+    Args:
+        run: its mesh divides the rows; a part holds no fewer rows than that asks for.
+        sequences: of one step, in any order.
+        shape: holds each of them.
+        parts: most batches.
+        bucket: of the shapes (`SequenceShape.holding`).
+    """
+    size = round_up(-(-len(sequences) // parts), batch_multiple(run.mesh, run.rules))
+    ordered = sorted(sequences, key=lambda sequence: len(sequence.ids))
+    groups = [ordered[start : start + size] for start in range(0, len(ordered), size)]
+    return [sequence_batch(run, group, shape.halved(group, run, bucket)) for group in groups]
 
 
 def sequence_batch(run: Run, sequences: Sequence[TokenSequence], shape: SequenceShape) -> SequenceBatch:
