@@ -55,7 +55,7 @@ class Cell:
 
     @property
     def knobs(self) -> Knobs:
-        return Knobs(hops=(self.hops,), listed=float(self.listed), routine=1, waits=self.waits)
+        return Knobs(hops=(self.hops,), listed=float(self.listed), routine=1, waits=(self.waits,))
 
     @property
     def turns(self) -> int:
@@ -67,7 +67,7 @@ class Cell:
 
     def toml(self, base: str) -> str:
         """The config file of this cell, merged over that of the study. Half as many turns again may be played."""
-        knobs = f"hops = [{self.hops}]\nlisted = {float(self.listed)}\nroutine = 1\nwaits = {self.waits}\n"
+        knobs = f"hops = [{self.hops}]\nlisted = {float(self.listed)}\nroutine = 1\nwaits = [{self.waits}]\n"
         most = math.ceil(1.5 * self.turns)
         return (
             f'[policy]\npath = "{base}"\n\n[data.knobs.search]\n{knobs}\n[data]\nmax_turns = {most}\n\n'

@@ -16,7 +16,7 @@ from pivot_jax.verify.execution import ExecutionVerifier
 
 INF = float("inf")
 STYLES = 3
-PLAIN = Knobs(hops=(3,), routine=0, waits=0, listed=0.0, hard_share=0.0, synonyms=0.0, distractors=3)
+PLAIN = Knobs(hops=(3,), routine=0, waits=(0,), listed=0.0, hard_share=0.0, synonyms=0.0, distractors=3)
 
 
 def after(env: Search, action: Action) -> float:
@@ -196,7 +196,7 @@ def test_the_answer_is_compared_by_its_words(person: bool) -> None:
 
 
 def test_an_early_right_answer_counts_but_not_before_the_chores() -> None:
-    env = reset(0, Knobs(routine=2, waits=0))
+    env = reset(0, Knobs(routine=2, waits=(0,)))
     answer = Action.call("answer", text=env.task.answer.title)
     assert after(env, answer) == 0
     play_until(env, "note")
@@ -205,7 +205,7 @@ def test_an_early_right_answer_counts_but_not_before_the_chores() -> None:
 
 
 def test_chores_are_due_in_any_order_and_only_once() -> None:
-    env = play_until(reset(0, Knobs(hops=(2,), routine=3, waits=4)), "wait")
+    env = play_until(reset(0, Knobs(hops=(2,), routine=3, waits=(4,))), "wait")
     assert env.progress.due == ("wait", "wait", "note", "back", "check")
     handle = env.task.hops[0].handle
     start = env.remaining()

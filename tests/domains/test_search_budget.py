@@ -20,20 +20,20 @@ from pivot_jax.records import Message, Trajectory
 STYLES = 3
 
 LENGTHS = [
-    (Knobs(hops=(1,), listed=1.0, routine=1, waits=0), 3, 0.33),
-    (Knobs(hops=(1,), listed=1.0, routine=1, waits=1), 4, 0.50),
-    (Knobs(hops=(1,), listed=1.0, routine=3, waits=0), 5, 0.60),
-    (Knobs(hops=(2,), listed=1.0, routine=1, waits=0), 6, 0.33),
-    (Knobs(hops=(1,), listed=0.0, routine=1, waits=2), 6, 0.50),
-    (Knobs(hops=(1,), listed=1.0, routine=2, waits=2), 6, 0.67),
-    (Knobs(hops=(4,), listed=1.0, routine=1, waits=0), 12, 0.33),
-    (Knobs(hops=(3,), listed=1.0, routine=1, waits=3), 12, 0.50),
-    (Knobs(hops=(2,), listed=1.0, routine=2, waits=4), 12, 0.67),
-    (Knobs(hops=(1,), listed=1.0, routine=3, waits=7), 12, 0.83),
-    (Knobs(hops=(8,), listed=1.0, routine=1, waits=0), 24, 0.33),
-    (Knobs(hops=(6,), listed=1.0, routine=2, waits=0), 24, 0.50),
-    (Knobs(hops=(4,), listed=1.0, routine=2, waits=8), 24, 0.67),
-    (Knobs(hops=(2,), listed=0.0, routine=3, waits=13), 24, 0.79),
+    (Knobs(hops=(1,), listed=1.0, routine=1, waits=(0,)), 3, 0.33),
+    (Knobs(hops=(1,), listed=1.0, routine=1, waits=(1,)), 4, 0.50),
+    (Knobs(hops=(1,), listed=1.0, routine=3, waits=(0,)), 5, 0.60),
+    (Knobs(hops=(2,), listed=1.0, routine=1, waits=(0,)), 6, 0.33),
+    (Knobs(hops=(1,), listed=0.0, routine=1, waits=(2,)), 6, 0.50),
+    (Knobs(hops=(1,), listed=1.0, routine=2, waits=(2,)), 6, 0.67),
+    (Knobs(hops=(4,), listed=1.0, routine=1, waits=(0,)), 12, 0.33),
+    (Knobs(hops=(3,), listed=1.0, routine=1, waits=(3,)), 12, 0.50),
+    (Knobs(hops=(2,), listed=1.0, routine=2, waits=(4,)), 12, 0.67),
+    (Knobs(hops=(1,), listed=1.0, routine=3, waits=(7,)), 12, 0.83),
+    (Knobs(hops=(8,), listed=1.0, routine=1, waits=(0,)), 24, 0.33),
+    (Knobs(hops=(6,), listed=1.0, routine=2, waits=(0,)), 24, 0.50),
+    (Knobs(hops=(4,), listed=1.0, routine=2, waits=(8,)), 24, 0.67),
+    (Knobs(hops=(2,), listed=0.0, routine=3, waits=(13,)), 24, 0.79),
 ]
 """Knobs, and the turns and the routine share that they give."""
 
@@ -61,7 +61,7 @@ def test_knobs_set_length_and_routine_share_exactly(knobs: Knobs, length: int, s
 
 
 def test_turns_bounds_what_occurs() -> None:
-    for knobs in (Knobs(), Knobs(hops=(1, 4), listed=0.0), Knobs(hops=(2,), routine=3, waits=2)):
+    for knobs in (Knobs(), Knobs(hops=(1, 4), listed=0.0), Knobs(hops=(2,), routine=3, waits=(2,))):
         lengths = {reset(seed, knobs).remaining() for seed in range(80)}
         assert (min(lengths), max(lengths)) == turns(knobs)
 
@@ -72,7 +72,7 @@ def test_turns_bounds_what_occurs() -> None:
         Knobs(hops=(10,), distractors=0),
         Knobs(hops=(10,), distractors=3, hard_share=0.5),
         Knobs(hops=(8,), distractors=4, hard_share=0.5),
-        Knobs(hops=(1,), distractors=4, routine=0, waits=20),
+        Knobs(hops=(1,), distractors=4, routine=0, waits=(20,)),
         Knobs(hard_share=1.0, listed=0.0, distractors=0, synonyms=1.0),
     ],
 )
@@ -90,7 +90,8 @@ def test_tasks_at_the_edges_of_the_knobs_are_solved(knobs: Knobs) -> None:
         {"hops": (0,)},
         {"hops": (11,)},
         {"routine": 4},
-        {"waits": 21},
+        {"waits": (21,)},
+        {"waits": ()},
         {"distractors": 5},
         {"distractors": -1},
         {"hops": (10,), "distractors": 4},
@@ -118,7 +119,7 @@ def test_vocabulary_and_tokens_stay_within_the_budget(tmp_path: Path) -> None:
     long = [
         Trajectory(id=str(seed), task_id="long", messages=tuple(play(reset(seed, knobs), seed)))
         for seed in range(5)
-        for knobs in (LENGTHS[-4][0], LENGTHS[-1][0], Knobs(hops=(8,), listed=0.0, routine=0, waits=7))
+        for knobs in (LENGTHS[-4][0], LENGTHS[-1][0], Knobs(hops=(8,), listed=0.0, routine=0, waits=(7,)))
     ]
     texts = [*training_texts(clean)]
     everything = [*texts, *training_texts(noisy), *training_texts(long)]

@@ -49,9 +49,11 @@ def draw_task(seed: int, knobs: Knobs) -> Task:
     hops = rng.choice(knobs.hops)
     template = rng.choice(knobs.templates or TEMPLATES)
     listed = rng.random() < knobs.listed
+    # one number alone takes nothing from the generator, so that a list of one leaves every task as it is
+    waits = knobs.waits[0] if len(knobs.waits) == 1 else rng.choice(knobs.waits)
     for _ in range(_ATTEMPTS):
         chain = _draw_chain(rng, template, hops, knobs.hard_share)
-        task = _assemble(rng, knobs, template, listed, chain)
+        task = _assemble(rng, knobs, template, listed, waits, chain)
         if _is_fit(task):
             return task
     raise RuntimeError(f"search task {seed} of {knobs} found no collection in {_ATTEMPTS} attempts")
@@ -77,7 +79,7 @@ def _draw_chain(rng: random.Random, template: str, hops: int, hard_share: float)
     )
 
 
-def _assemble(rng: random.Random, knobs: Knobs, template: str, listed: bool, chain: _Chain) -> Task:
+def _assemble(rng: random.Random, knobs: Knobs, template: str, listed: bool, waits: int, chain: _Chain) -> Task:
     needed = chain.entities[:-1]
     similar = [other for one in needed for other in _similar(rng, one, knobs.distractors)]
     rest = [*similar, *_background(rng, needed)][: len(HANDLES) - len(needed)]
@@ -97,8 +99,8 @@ def _assemble(rng: random.Random, knobs: Knobs, template: str, listed: bool, cha
         facts = _facts(rng, one, chain, relation) | {relation: hidden if secret else finding.reference}
         documents.append(_written(rng, one, handle, facts))
         distraction = _named(*rng.choice([fact for fact in facts.items() if fact[0] != relation]))
-        waits = knobs.waits * (number + 1) // len(needed) - knobs.waits * number // len(needed)
-        hops.append(Hop(one, handle, relation, finding, secret, distraction, (WAIT,) * waits + CHORES[: knobs.routine]))
+        here = waits * (number + 1) // len(needed) - waits * number // len(needed)
+        hops.append(Hop(one, handle, relation, finding, secret, distraction, (WAIT,) * here + CHORES[: knobs.routine]))
     spoken = [SYNONYMS[word] if rng.random() < knobs.synonyms else word for word in chain.relations]
     start = f"{hops[0].handle} {needed[0].title}" if listed else needed[0].title
     request = f"from {start} find {' then '.join(spoken)}"

@@ -21,7 +21,7 @@ class Knobs:
     Attributes:
         hops: the numbers of hops to draw from; a number given twice is drawn twice as often.
         routine: routine turns after each needed document: of `note`, `back`, `check`, the first so many.
-        waits: routine turns of waiting in a task, dealt out evenly over its hops.
+        waits: the numbers of routine turns of waiting in a task to draw from; they are dealt out evenly over its hops.
         listed: probability that the request gives the handle of the first document, which saves a search.
         hard_share: share of the hops whose finding the document keeps secret. It stands in the written policy alone:
             a policy that is shown only the first line of the system message cannot know it.
@@ -33,7 +33,7 @@ class Knobs:
 
     hops: tuple[int, ...] = (2, 3)
     routine: int = 1
-    waits: int = 1
+    waits: tuple[int, ...] = (1,)
     listed: float = 0.5
     hard_share: float = 0.05
     synonyms: float = 0.3
@@ -43,7 +43,9 @@ class Knobs:
     def __post_init__(self) -> None:
         if not self.hops or not all(1 <= hops <= MOST_HOPS for hops in self.hops):
             raise ValueError(f"hops={self.hops} must be one or more numbers within 1 and {MOST_HOPS}")
-        limits = {"routine": len(CHORES), "waits": MOST_WAITS, "distractors": MOST_DISTRACTORS}
+        if not self.waits or not all(0 <= waits <= MOST_WAITS for waits in self.waits):
+            raise ValueError(f"waits={self.waits} must be one or more numbers within 0 and {MOST_WAITS}")
+        limits = {"routine": len(CHORES), "distractors": MOST_DISTRACTORS}
         for name, most in limits.items():
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name}={getattr(self, name)} must be within 0 and {most}")
@@ -61,12 +63,12 @@ class Knobs:
 
 def turns(knobs: Knobs) -> tuple[int, int]:
     """The least and the most turns that a task of these knobs needs."""
-    least, most = (hops * (2 + knobs.routine) + knobs.waits + 1 for hops in (min(knobs.hops), max(knobs.hops)))
+    least, most = (end(knobs.hops) * (2 + knobs.routine) + end(knobs.waits) + 1 for end in (min, max))
     return least - (knobs.listed > 0), most - (knobs.listed == 1)
 
 
 def routine_share(knobs: Knobs) -> float:
     """Expected share of routine turns (chores and waiting) among the turns that tasks of these knobs need."""
     hops = sum(knobs.hops) / len(knobs.hops)
-    routine = hops * knobs.routine + knobs.waits
+    routine = hops * knobs.routine + sum(knobs.waits) / len(knobs.waits)
     return routine / (routine + 2 * hops + 1 - knobs.listed)
