@@ -60,8 +60,17 @@ def test_knobs_set_length_and_routine_share_exactly(knobs: Knobs, length: int, s
         assert sum(name in (*CHORES, WAIT) for name in names) / length == pytest.approx(share, abs=0.01)
 
 
+LISTED_WAITS = Knobs(hops=(2,), listed=1.0, waits=(0, 3, 3))
+
+
+def test_a_number_of_waits_given_twice_is_drawn_twice_as_often() -> None:
+    waits = [sum(hop.chores.count(WAIT) for hop in reset(seed, LISTED_WAITS).task.hops) for seed in range(300)]
+    assert set(waits) == {0, 3} and statistics.mean(waits) == pytest.approx(2, abs=0.25)
+    assert routine_share(LISTED_WAITS) == pytest.approx(4 / 8)
+
+
 def test_turns_bounds_what_occurs() -> None:
-    for knobs in (Knobs(), Knobs(hops=(1, 4), listed=0.0), Knobs(hops=(2,), routine=3, waits=(2,))):
+    for knobs in (Knobs(), Knobs(hops=(1, 4), listed=0.0), Knobs(hops=(2,), routine=3, waits=(2,)), LISTED_WAITS):
         lengths = {reset(seed, knobs).remaining() for seed in range(80)}
         assert (min(lengths), max(lengths)) == turns(knobs)
 

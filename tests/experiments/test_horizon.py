@@ -9,7 +9,9 @@ import pytest
 from pivot_jax.config import ConfigError
 from pivot_jax.config_files import load
 from pivot_jax.domains.environment import demonstrate
+from pivot_jax.pipeline.pretrain import FIRST_SEED
 from pivot_jax.pipeline.run import open_domains
+from pivot_jax.pipeline.seed_runs import seed_run
 from tests.experiments.scripts import ROOT, script
 from tests.experiments.test_cost_to_match import curve, seeds
 
@@ -29,14 +31,30 @@ def test_cells_cover_the_lengths_and_play_them(horizon, tmp_path):
         file.write_text(cell.toml("runs/x/policy"))
         config = load([STUDY, file])
         assert min(config.data.max_turns, config.evaluate.max_turns, config.e2e.max_turns) > cell.turns
+        played = open_domains(config)["search"].keywords["knobs"]
+        assert played == cell.knobs
         shown = demonstrate(open_domains(config)["search"], "search", 0, max_turns=config.data.max_turns)
         assert sum(message.role == "assistant" for message in shown.messages) == cell.turns
 
 
-def test_the_base_has_hops_and_the_chore_of_every_cell(horizon):
-    knobs = load([ROOT / "configs" / "horizon" / "base.toml"]).data.knobs["search"]
-    assert {cell.hops for cell in horizon.CELLS} <= set(knobs["hops"])
-    assert knobs["routine"] == 1 and knobs["waits"] > 0 and 0 < knobs["listed"] < 1
+def test_the_base_has_hops_waits_and_the_chore_of_every_cell(horizon):
+    for name in ("base", "warm"):
+        knobs = load([ROOT / "configs" / "horizon" / f"{name}.toml"]).data.knobs["search"]
+        assert {cell.hops for cell in horizon.CELLS} <= set(knobs["hops"])
+        assert knobs["routine"] == 1 and 0 < knobs["listed"] < 1
+    waits = [cell.waits for cell in horizon.CELLS]
+    assert min(knobs["waits"]) == min(waits) and max(knobs["waits"]) == max(waits)
+
+
+def test_the_bases_and_the_study_share_no_task(tmp_path):
+    warm = load([ROOT / "configs" / "horizon" / "warm.toml"])
+    used = range(warm.data.first_seed, warm.data.first_seed + warm.data.tasks)
+    for seed in range(5):
+        config = seed_run([STUDY], tmp_path, seed).config
+        demonstrated = range(config.data.first_seed, config.data.first_seed + config.data.tasks)
+        evaluated = range(config.evaluate.first_seed, config.evaluate.first_seed + config.evaluate.episodes)
+        for tasks in (demonstrated, evaluated):
+            assert tasks.stop <= used.start and used.stop <= FIRST_SEED
 
 
 def cells(axis: str, ratios: dict[float, float | None]):
