@@ -1,12 +1,15 @@
-"""Hostile actions and edits, and random code, for the coding domain."""
+"""Tasks of one bug, hostile actions and edits, and random code, for the tests of the coding domain."""
 
 from __future__ import annotations
 
 import json
 import random
 
-from pivot_jax.domains.coding import Coding
+from pivot_jax.domains.coding import Coding, Knobs, reset
 from pivot_jax.records import Action, ToolCall
+
+INF = float("inf")
+TEST, LIST, CHECK, UNDO, SUBMIT = (Action.call(name) for name in ("test", "list", "check", "undo", "submit"))
 
 HOSTILE_PROGRAMS: dict[str, str] = {
     "endless": "while True: pass",
@@ -160,3 +163,41 @@ def hostile_action(rng: random.Random, env: Coding) -> Action:
     arguments = {rng.choice(("name", "line", "text", "zebra")): rng.choice(values) for _ in range(rng.randrange(4))}
     call = ToolCall(name=rng.choice((*tools, "zebra", "")), arguments=json.dumps(arguments))
     return Action(tool_calls=(call,) * rng.choice((1, 1, 1, 2, 9)))
+
+
+def single(template: str, seed: int = 0) -> Coding:
+    """A task with one broken function and no further routine."""
+    return reset(seed, Knobs(bugs=(1, 1), routine=0.0, sibling=0.0, templates=(template,)))
+
+
+def play(env: Coding, *actions: Action) -> list[str]:
+    return [env.step(action)[0].content for action in actions]
+
+
+def view(name: str) -> Action:
+    return Action.call("view", name=name)
+
+
+def test_of(name: str) -> Action:
+    return Action.call("test", name=name)
+
+
+test_of.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def accepted(env: Coding, action: Action) -> bool:
+    """Brings the episode as far forward as the canonical demonstration."""
+    expert, branch = env.clone(), env.clone()
+    expert.step(env.demonstrations()[0])
+    branch.step(action)
+    return branch.remaining() < INF and branch.remaining() <= expert.remaining()
+
+
+def double(first: str, second: str, *, two_files: bool) -> Coding:
+    knobs = Knobs(bugs=(2, 2), routine=0.0, second_file=float(two_files), templates=(first, second))
+    return reset(0, knobs)
+
+
+def fix(env: Coding, number: int) -> Action:
+    function = env.task.functions[number]
+    return edit(env.task.start_of(number) + function.bug_line + 1, function.right[function.bug_line])

@@ -1,62 +1,20 @@
-"""The coding environment: tasks, demonstrations, progress, damage, hostile actions."""
+"""The coding environment: tasks, demonstrations, progress, damage."""
 
 from __future__ import annotations
 
-import json
 import random
 
 import pytest
 
-from pivot_jax.domains.coding import TEMPLATES, Coding, Knobs, reset
-from pivot_jax.domains.coding.language import BUILTINS
+from pivot_jax.domains.coding import TEMPLATES, Knobs, reset
 from pivot_jax.domains.coding.progress import PATIENCE, is_right
 from pivot_jax.domains.environment import demonstrate
 from pivot_jax.domains.replay import restore
-from pivot_jax.records import Action, Candidate, ToolCall, Turn
+from pivot_jax.records import Action, Candidate, Turn
 from pivot_jax.verify.execution import ExecutionVerifier
-from tests.domains.coding_cases import HOSTILE_EDITS, edit, hostile_action
+from tests.domains.coding_cases import CHECK, INF, LIST, SUBMIT, TEST, UNDO, accepted, edit, fix, play, single, view
 
-INF = float("inf")
 STYLES = 4
-TEST, LIST, CHECK, UNDO, SUBMIT = (Action.call(name) for name in ("test", "list", "check", "undo", "submit"))
-
-
-def view(name: str) -> Action:
-    return Action.call("view", name=name)
-
-
-def test_of(name: str) -> Action:
-    return Action.call("test", name=name)
-
-
-test_of.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]
-
-
-def accepted(env: Coding, action: Action) -> bool:
-    """Brings the episode as far forward as the canonical demonstration."""
-    expert, branch = env.clone(), env.clone()
-    expert.step(env.demonstrations()[0])
-    branch.step(action)
-    return branch.remaining() < INF and branch.remaining() <= expert.remaining()
-
-
-def single(template: str, seed: int = 0) -> Coding:
-    """A task with one broken function and no further routine."""
-    return reset(seed, Knobs(bugs=(1, 1), routine=0.0, sibling=0.0, templates=(template,)))
-
-
-def double(first: str, second: str, *, two_files: bool) -> Coding:
-    knobs = Knobs(bugs=(2, 2), routine=0.0, second_file=float(two_files), templates=(first, second))
-    return reset(0, knobs)
-
-
-def play(env: Coding, *actions: Action) -> list[str]:
-    return [env.step(action)[0].content for action in actions]
-
-
-def fix(env: Coding, number: int) -> Action:
-    function = env.task.functions[number]
-    return edit(env.task.start_of(number) + function.bug_line + 1, function.right[function.bug_line])
 
 
 def test_equal_seeds_give_equal_tasks_and_messages() -> None:
@@ -132,85 +90,6 @@ def test_mistakes_are_often_harmful_and_often_not() -> None:
                 total, damaging = total + 1, damaging + (branch.remaining() == INF)
             env.step(env.demonstrations()[0])
     assert 0.1 < damaging / total < 0.6
-
-
-@pytest.mark.parametrize(
-    ("template", "right", "wrong"),
-    [
-        ("add", ["{p}+{q}", "{q}+{p}", "sum([{p},{q}])", "{p} - (0 - {q})", "- (- {p} - {q})", "{q} * 1 + {p}"],
-         ["{p} - {q}", "{p}", "{p} + {p}", "{p} + {q} + 1", "abs ( {p} ) + {q}", "{p} + {q} if {p} < 9 else 0"]),
-        ("sub", ["{p}-{q}", "- ({q}-{p})", "{p} + - {q}", "sum ( [ {p} , - {q} ] )"], ["{q}-{p}", "abs({p}-{q})"]),
-        ("below", ["{q} > {p}", "not {p} >= {q}", "{p} - {q} < 0", "1 if {p} < {q} else 0",
-                   "{p} != {q} and {p} == min ( {p} , {q} )"],
-         ["{p} <= {q}", "{p} > {q}", "True", "{p} != {q}"]),
-        ("low", ["min({q},{p})", "{p} if {p} <= {q} else {q}", "sorted([{p},{q}])[0]", "- max ( - {p} , - {q} )"],
-         ["max({p},{q})", "{p}", "min(1,{p},{q})"]),
-        ("gap", ["abs({q}-{p})", "max({p}-{q},{q}-{p})", "max({p},{q})-min({p},{q})"], ["{p}-{q}", "abs({p})-{q}"]),
-        ("last", ["{x}[-1]", "{x}[len({x})-1]", "{x}[::-1][0]", "list(reversed({x}))[0]"], ["{x}[0]", "max({x})"]),
-        ("total", ["sum({x})", "sum(sorted({x}))", "sum(i for i in {x})", "sum([i for i in {x}])"],
-         ["sum({x}[1:])", "sum({x})+1", "max({x})"]),
-        ("size", ["len({x})", "sum(1 for i in {x})", "len(sorted({x}))"], ["len({x})-1", "3", "sum({x})"]),
-        ("sort", ["sorted({x})", "sorted({x})[::1]", "sorted({x},reverse=True)[::-1]", "list(sorted({x}))"],
-         ["{x}", "sorted({x})[::-1]", "{x}[::-1]", "reversed({x})"]),
-        ("has", ["{p} in {x}", "{x}.count({p})>0", "any(i=={p} for i in {x})", "not {p} not in {x}"],
-         ["{p} not in {x}", "{x}.index({p})", "True"]),
-        ("even", ["{p}%2==0", "not {p}%2", "{p}%2<1", "1-{p}%2", "{p}//2*2=={p}"], ["{p}%2", "{p}%2==1", "{p}%4==0"]),
-    ],
-)  # fmt: skip
-def test_any_equal_code_is_accepted_and_no_other(template: str, right: list[str], wrong: list[str]) -> None:
-    env = single(template)
-    function = env.task.functions[0]
-    roles = {"p": function.parameters[0], "q": function.parameters[-1], "x": function.parameters[-1]}
-    play(env, TEST, view("m1"))
-    for text in right:
-        assert accepted(env, edit(1, "return " + text.format(**roles))), text
-    for text in wrong:
-        branch = env.clone()
-        assert not accepted(branch, edit(1, "return " + text.format(**roles))), text
-        assert play(branch, edit(1, "return " + text.format(**roles))) == ["ok"], text
-        assert branch.remaining() == env.remaining(), text
-
-
-def test_a_loop_is_repaired_in_any_of_its_lines() -> None:
-    env = single("run")
-    function = env.task.functions[0]
-    x = function.parameters[0]
-    play(env, TEST, view("run"))
-    assert accepted(env, edit(1, f"return sum ( {x} )"))
-    assert accepted(env, fix(env, 0))
-    play(env, edit(1, "t = 9"), edit(4, "return 9"))
-    before = env.remaining()
-    for action in env.demonstrations():
-        branch = env.clone()
-        play(branch, action)
-        assert branch.remaining() == before - 1
-
-
-def test_files_may_be_viewed_by_any_name_and_in_any_order() -> None:
-    env = double("add", "low", two_files=True)
-    play(env, TEST)
-    first, second = env.task.functions
-    for name in (first.file, first.name, second.file, second.name):
-        assert accepted(env, view(name))
-    assert not accepted(env, view("m3"))
-    assert not accepted(env, TEST) and not accepted(env, LIST) and not accepted(env, CHECK)
-    # A right repair of what was not seen saves a turn.
-    branch = env.clone()
-    play(branch, fix(env, 1))
-    assert branch.remaining() == env.remaining() - 2
-
-
-def test_either_bug_may_be_repaired_first() -> None:
-    env = double("add", "low", two_files=False)
-    play(env, TEST, view("m1"))
-    assert accepted(env, fix(env, 0)) and accepted(env, fix(env, 1))
-    play(env, fix(env, 1), fix(env, 0))
-    assert env.remaining() == 2
-    assert accepted(env, test_of("m1")) and not accepted(env, test_of("add"))
-    play(env, test_of("low"))
-    assert env.remaining() == 2
-    assert play(env, test_of("add")) == ["pass"]
-    assert env.remaining() == 1
 
 
 def test_tests_count_only_for_the_present_text() -> None:
@@ -369,69 +248,6 @@ def test_random_episodes_keep_the_promises() -> None:
             lines = [text for function in env.task.functions for text in (*function.right, *function.start)]
             disorder = edit(rng.randint(1, 6), rng.choice([*lines, "pass", "return 0", "if t : pass", "while t :"]))
             env.step(rng.choice([*env.demonstrations(), disorder, disorder, UNDO]))
-
-
-def test_hostile_and_random_actions_are_answered_in_known_words() -> None:
-    """1,000 actions: none raises, none says a word that was not known, and the task can be solved afterwards."""
-    known = set(" ".join(BUILTINS).split())
-    for seed in range(100):
-        for error_rate in (0.0, 0.5):
-            trajectory = demonstrate(reset, "coding", seed, style=seed % STYLES, error_rate=error_rate)
-            known |= {word for message in trajectory.messages for word in message.content.split()}
-            for message in trajectory.messages:
-                for call in message.tool_calls:
-                    known |= {word for value in call.parsed().values() for word in str(value).split()}
-    known |= {"limit", "tool", "call", "line", "forbidden", "name", "syntax", "undo", "memory", "time", "other"}
-    known |= {"use", "or", "None", "True", "False", "while", "and", "pass", "**", "//", "/", "*", "used"}
-    rng = random.Random(0)
-    counts: dict[str, int] = {}
-    for number in range(1000):
-        env = reset(number % 40)
-        play(env, *env.demonstrations()[:1])
-        before = env.remaining()
-        messages = env.step(hostile_action(rng, env))
-        for message in messages:
-            assert set(message.content.split()) <= known, message
-            assert message.is_error == message.content.startswith("error "), message
-            if message.is_error:
-                counts[message.content] = counts.get(message.content, 0) + 1
-        assert not env.done and env.remaining() <= before + 1
-        while not env.done:
-            env.step(env.demonstrations()[0])
-        assert env.outcome() == 1.0
-    kinds = {f"error {kind}" for kind in ("tool", "call", "line", "name", "syntax", "forbidden", "limit", "undo")}
-    assert set(counts) == kinds and min(counts.values()) >= 5, counts
-
-
-@pytest.mark.parametrize("text", HOSTILE_EDITS)
-def test_a_hostile_edit_is_refused_or_runs_within_bounds(text: str) -> None:
-    env = single("add")
-    (message,) = env.step(edit(1, text))
-    if message.is_error:
-        assert env._progress.bodies == single("add")._progress.bodies and not env._progress.history
-        assert play(env, UNDO) == ["error undo"]
-    else:
-        assert env._progress.wrong == {0}
-        assert play(env, TEST)[0].startswith("fail m1 add ")
-
-
-def test_wrong_types_are_refused() -> None:
-    env = reset(0)
-    for name, arguments in (
-        ("edit", {"line": "1", "text": "return 0"}),
-        ("edit", {"line": True, "text": "return 0"}),
-        ("edit", {"line": 1}),
-        ("edit", {"line": 1, "text": 0}),
-        ("edit", {"line": 1, "text": "return 0", "name": "m1"}),
-        ("view", {}),
-        ("view", {"name": ["m1"]}),
-        ("test", {"name": None}),
-        ("submit", {"name": "m1"}),
-    ):
-        call = ToolCall(name=name, arguments=json.dumps(arguments))
-        branch = env.clone()
-        assert branch.step(Action(tool_calls=(call,)))[0].content == "error call", (name, arguments)
-        assert not branch.done
 
 
 def test_templates() -> None:
