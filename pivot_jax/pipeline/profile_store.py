@@ -123,7 +123,7 @@ class ProfileStore:
             self._arrays.pop(f"{kind}/{name}", None)
         _remove(finals["status"])
         _remove(finals["rewards"])
-        write_json(self._settings_file(name), dict(settings))
+        write_json(self.settings_file(name), dict(settings))
         for final in finals.values():
             os.rename(final.with_name(f"{name}{UNFINISHED}"), final)
 
@@ -134,10 +134,11 @@ class ProfileStore:
 
     def settings_of(self, name: str) -> dict[str, Any] | None:
         """The settings that `write_verdicts` stored; None for verdicts that profiling wrote, or none at all."""
-        file = self._settings_file(name)
+        file = self.settings_file(name)
         return read_json(file) if self.has(f"status/{name}") and file.exists() else None
 
-    def _settings_file(self, name: str) -> Path:
+    def settings_file(self, name: str) -> Path:
+        """Where `write_verdicts` stores the settings of this name."""
         return self._path / "settings" / f"{name}.json"
 
     def has(self, name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -107,15 +107,22 @@ def rescore(
     if not re.fullmatch(r"[a-z0-9_]+", name) or name in REWARDS:
         raise ConfigError(f"--as: {name!r} must be made of a-z, 0-9 and _, and not be one of {', '.join(REWARDS)}")
     settings = section.model_dump(mode="json")
-    old = store.settings_of(name)
-    # options that did not exist yet had today's defaults
-    changed = (
-        [] if old is None else list(differences(VerifierSection.model_validate(old).model_dump(mode="json"), settings))
-    )
-    if changed:
+    if changed := list(_changed(run, store, name, settings)):
         raise ConfigError(
             f"--as: verdicts of other settings are stored as {name!r}; choose another name:\n  " + "\n  ".join(changed)
         )
     workers = section.judge.concurrency if section.asks_judge else 1
     scores = rescored(run, points, store, functional_verifier(section, run.domains, name), workers)
     store.write_verdicts(name, scores.rewards, scores.status, settings)
+
+
+def _changed(run: Run, store: ProfileStore, name: str, settings: Mapping[str, Any]) -> Iterator[str]:
+    """What of the settings stored under this name is otherwise; options that did not exist yet had today's defaults."""
+    stored = store.settings_of(name)
+    if stored is None:
+        return
+    try:
+        old = validate({**run.config.model_dump(), "verifier": stored}, str(store.settings_file(name))).verifier
+    except ConfigError as error:
+        raise ConfigError(f"--as: the settings of {name!r} cannot be compared; choose another name\n{error}") from error
+    yield from differences(old.model_dump(mode="json"), settings)

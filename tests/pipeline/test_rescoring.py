@@ -83,8 +83,13 @@ def test_a_name_holds_the_verdicts_of_one_setting(opened):
         rescore(run, points, store, other, "swe")
     settings = store.settings_of("swe")
     del settings["swe"]["similarity"], settings["judge"]
-    store._settings_file("swe").write_text(json.dumps(settings))
+    store.settings_file("swe").write_text(json.dumps(settings))
     rescore(run, points, store, one, "swe")  # verdicts from before an option existed are those of its default
+    store.settings_file("swe").write_text(json.dumps(settings | {"gone": 1}))
+    with pytest.raises(
+        ConfigError, match=r"of 'swe' cannot be compared.*\n.*settings/swe.json: verifier.gone: unknown"
+    ):
+        rescore(run, points, store, one, "swe")
     for name in ("functional", "exact", "tool_name", "../x", "", "A"):
         with pytest.raises(ConfigError, match="--as"):
             rescore(run, points, store, one, name)
