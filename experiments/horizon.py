@@ -44,6 +44,14 @@ RATIOS = {
     "random": "random / PivotRL",
     "random_bare": "random / PivotRL without profiling",
 }
+AXES = (
+    ("turns", ("base", "hops")),
+    ("turns", ("base", "routine_share")),
+    ("routine_share", ("base", "turns")),
+    ("base_success", ("turns", "routine_share")),
+)
+"""Along what crossovers are sought, and what the cells along it have in common. At equal hops the decisions of a task
+stay the same ones and waiting makes it longer, so its routine share grows with its turns."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,7 @@ def cell_record(cell: Cell, base: str, runs: Sequence[SeedRun]) -> dict[str, Any
     return {
         "base": base_name(base),
         "turns": cell.turns,
+        "hops": cell.hops,
         "routine_share": routine_share(cell.knobs),
         "base_success": sum(run.arms[PIVOTRL].points[0].rate for run in found) / len(found),
         "uninformative": sum(uninformative) / len(uninformative),
@@ -177,12 +186,20 @@ def section(record: Mapping[str, Any]) -> str:
         gain = cell["matched_gain"]
         shown = f"none: {', '.join(cell['not_reached']) or 'no common one'}" if gain is None else f"+{100 * gain:.0f}"
         rows.append([
-            cell["base"], str(cell["turns"]), f"{cell['routine_share']:.2f}", f"{100 * cell['base_success']:.0f}",
-            f"{100 * cell['uninformative']:.0f}", shown,
+            cell["base"], str(cell["turns"]), str(cell["hops"]), f"{cell['routine_share']:.2f}",
+            f"{100 * cell['base_success']:.0f}", f"{100 * cell['uninformative']:.0f}", shown,
             *(ratio_cell(_estimate(cell["ratios"][name])) for name in RATIOS),
             change_cell(_estimate(cell["lead_over_random"]) or Estimate(0.0, (0.0, 0.0), 0)),
         ])  # fmt: skip
-    headings = ["base", "turns", "routine share", "base success, %", "uninformative turns, %", "matched gain, points"]
+    headings = [
+        "base",
+        "turns",
+        "hops",
+        "routine share",
+        "base success, %",
+        "uninformative turns, %",
+        "matched gain, points",
+    ]
     grid = markdown([*headings, *RATIOS.values(), "PivotRL less random at the end, points"], rows)
     intro = (
         f"{len(record['seeds'])} seed(s). Ratios of rollout turns: geometric mean over seeds with Student's 95 %"
@@ -192,13 +209,8 @@ def section(record: Mapping[str, Any]) -> str:
 
 
 def _crossover_table(cells: Sequence[Mapping[str, Any]]) -> str:
-    held = {
-        "turns": ("base", "routine_share"),
-        "routine_share": ("base", "turns"),
-        "base_success": ("turns", "routine_share"),
-    }
     rows = []
-    for axis, others in held.items():
+    for axis, others in AXES:
         groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
         for cell in cells:
             groups.setdefault(tuple(cell[name] for name in others), []).append(cell)

@@ -84,9 +84,29 @@ def test_a_contender_that_never_gains_is_named(horizon):
     arms = {"pivotrl": curve([0, 0.2]), "random_functional": curve([0, 0.1])}
     found = horizon.compared(seeds({**arms, "e2e": curve([0, 0.0])}), ["e2e"])
     assert found["matched_gain"] is None and found["not_reached"] == ["E2E RL"]
-    cell = {"base": "b", "turns": 24, "routine_share": 0.5, "base_success": 0.1, "uninformative": 0.6, **found}
+    cell = {
+        "base": "b",
+        "turns": 24,
+        "hops": 2,
+        "routine_share": 0.5,
+        "base_success": 0.1,
+        "uninformative": 0.6,
+        **found,
+    }
     text = horizon.section({"cells": [cell], "seeds": [0]})
     assert "none: E2E RL" in text and "not reached" not in text
+
+
+def test_crossovers_are_sought_among_cells_of_equal_hops(horizon):
+    arms = {"pivotrl": curve([0, 0.2], profile=100), "random_functional": curve([0, 0.2])}
+    shown = []
+    for turns, hops, share, e2e in ((6, 2, 0.3, 100), (24, 2, 0.8, 400), (6, 1, 0.6, 1000)):
+        found = horizon.compared(seeds({**arms, "e2e": curve([0, 0.2], each=e2e)}), ["e2e"])
+        cell = {"base": "b", "turns": turns, "hops": hops, "routine_share": share, "base_success": 0.1}
+        shown.append({**cell, "uninformative": 0.6, **found})
+    rows = [line for line in horizon.section({"cells": shown, "seeds": [0]}).splitlines() if "| turns, at" in line]
+    # E2E RL spends 100 and 400, PivotRL 200: the ratio is 1 half-way in the logarithm of turns
+    assert len(rows) == 1 and rows[0].startswith("| turns, at base b, hops 2 | 12.00, from there above 1 |")
 
 
 def test_the_study_needs_its_own_cells(horizon, tmp_path):
