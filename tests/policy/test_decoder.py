@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from pivot_jax.config import MeshSection
+from pivot_jax.policy import decoder
 from pivot_jax.policy.decoder import Branches, forward, unembed
 from pivot_jax.policy.logprobs import branch_logprobs, trunk_logprobs
 from pivot_jax.policy.mesh import make_mesh, to_mesh
 from pivot_jax.policy.separate import separate_logprobs
 from pivot_jax.policy.spec import restore_targets, shardings
-from tests.policy.tiny import DENSE, MESHES, RULES, UNTIED, policy, tokens
+from tests.policy.tiny import DENSE, EXPERTS, MESHES, MIXED, MOE, RULES, UNTIED, policy, tokens
 
 N, S, B, T = 8, 16, 3, 5
 
@@ -82,6 +83,29 @@ def test_logits_and_gradients_are_independent_of_the_mesh(shape):
             assert all(jax.tree.leaves(same_layout))  # gradients come back as the parameters are stored
             results.append(jax.tree.map(np.asarray, (logits, grads)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), *results)
+
+
+@pytest.mark.parametrize(("arch", "shape"), [(DENSE.model_copy(update={"remat": "full"}), MIXED), (MOE, EXPERTS)])
+def test_layers_compiled_one_by_one_equal_one_compiled_loop(monkeypatch, arch, shape):
+    """Users' small policies are unrolled; every other test runs the loop (`tests/conftest.py`)."""
+    mesh, params = policy(arch, shape)
+    programs, results = [], []
+    with jax.set_mesh(mesh):
+        trunks, branches = inputs(mesh)
+        for unrolled in (0, arch.layers):
+            monkeypatch.setattr(decoder, "UNROLLED_LAYERS", unrolled)
+
+            def total(params):
+                logprobs = branch_logprobs(params, trunks, branches, arch, RULES)
+                return jnp.mean(logprobs), logprobs
+
+            lowered = jax.jit(jax.value_and_grad(total, has_aux=True)).lower(params)
+            programs.append(lowered.as_text())
+            (_, logprobs), gradients = lowered.compile()(params)
+            results.append(jax.tree.map(np.asarray, (logprobs, gradients)))
+    assert programs[0] != programs[1]
+    scale = max(np.abs(leaf).max() for leaf in jax.tree.leaves(results[0][1]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * max(scale, 1), rtol=1e-4), *results)
 
 
 def test_causality_by_gradient():
