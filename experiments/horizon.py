@@ -9,7 +9,7 @@ of waiting take 3h + w turns (one more if the first document has to be searched 
 cell of the grid is trained and evaluated on its own tasks; several bases are given with --bases.
 Within a cell the costs are compared at the largest gain (in steps of two points) that PivotRL, random turns and E2E RL
 reach in every seed. Crossovers are where the ratio passes 1, on straight lines between neighbouring cells.
-Writes experiments/results/horizon_CONFIG.json.
+Several config files are merged left to right. Writes experiments/results/horizon_CONFIG.json, named after the last.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ from pivot_jax.pipeline.seed_runs import SeedRun, finish, is_finished, seed_run
 from pivot_jax.pipeline.seed_tables import change_cell, markdown
 
 RESULTS = Path(__file__).parent / "results"
-TURNS = "rollout_turns"
+TURNS, TIME = "rollout_turns", "seconds"
 RATIOS = {
     "e2e": "E2E / PivotRL",
     "e2e_bare": "E2E / PivotRL without profiling",
     "random": "random / PivotRL",
     "random_bare": "random / PivotRL without profiling",
 }
+TIME_RATIO = "E2E / PivotRL in time"
 AXES = (
     ("turns", ("base", "hops")),
     ("turns", ("base", "routine_share")),
@@ -95,12 +96,12 @@ CELLS = (
 Of 24 turns a third or a half are routine at eight and six hops only, and the base never gets to the end of so many."""
 
 
-def planned(config: str, base: str, cell: Cell, seeds: Sequence[int]) -> list[SeedRun]:
+def planned(configs: Sequence[str], base: str, cell: Cell, seeds: Sequence[int]) -> list[SeedRun]:
     """The runs of one cell from one base; writes the cell's config file."""
-    root = Path(load([config]).run.dir) / base_name(base) / cell.name
+    root = Path(load(configs).run.dir) / base_name(base) / cell.name
     file = root / "cell.toml"
     write_text(file, cell.toml(base))
-    return [seed_run([config, str(file)], root, seed) for seed in seeds]
+    return [seed_run([*configs, str(file)], root, seed) for seed in seeds]
 
 
 def base_name(base: str) -> str:
@@ -146,6 +147,8 @@ def compared(seeds: Sequence[SeedCurves], rivals: Sequence[str]) -> dict[str, An
             under = spent(seeds, PIVOTRL, matched, TURNS, profile=not name.endswith("bare"))
             ratio = cost_ratio(over, under)
             ratios[name] = ratio.to_json() if ratio else None
+        in_time = cost_ratio(*(spent(seeds, arm, matched, TIME) for arm in (best, PIVOTRL)))
+        ratios["e2e_seconds"] = in_time.to_json() if in_time else None
     return {
         "matched_gain": matched,
         "not_reached": missing,
@@ -235,7 +238,7 @@ def _estimate(value: Mapping[str, Any] | None) -> Estimate | None:
 def main() -> None:
     """Run what is missing cell by cell, aggregate the cells whose seeds are all finished, write, print."""
     arguments = argparse.ArgumentParser(description="The cost ratios over episode length, routine share and base.")
-    arguments.add_argument("config", help="a config file on the search domain whose stages include `curve`")
+    arguments.add_argument("configs", nargs="+", help="config files on the search domain, their stages include `curve`")
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments.add_argument("--bases", nargs="+", help="policies to start from, best first (default: the config's)")
     arguments.add_argument("--cells", nargs="+", help=f"some of {', '.join(cell.name for cell in CELLS)}")
@@ -243,9 +246,9 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, help="the results file")
     options = arguments.parse_args()
     try:
-        bases = options.bases or [load([options.config]).policy.path]
+        bases = options.bases or [load(options.configs).policy.path]
         plan = [
-            (cell, base, planned(options.config, base, cell, options.seeds))
+            (cell, base, planned(options.configs, base, cell, options.seeds))
             for base in bases
             for cell in CELLS
             if not options.cells or cell.name in options.cells
@@ -264,12 +267,12 @@ def main() -> None:
         **commit(),
         "machine": machine_of_children(),
         "seconds": round(sum(run["seconds"] for cell in cells for run in cell["runs"])),
-        "config": options.config,
+        "config": " ".join(options.configs),
         "seeds": options.seeds,
         "settings": read_json(finished[0][2][0].dir / "config.json"),
         "cells": cells,
     }
-    write_json(options.out or RESULTS / f"horizon_{Path(options.config).stem}.json", record)
+    write_json(options.out or RESULTS / f"horizon_{Path(options.configs[-1]).stem}.json", record)
     print(section(record))
     if len(finished) < len(plan):
         raise SystemExit(f"{len(plan) - len(finished)} cells are not finished; the same command continues them")
