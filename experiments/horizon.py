@@ -18,13 +18,13 @@ import argparse
 import math
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cost_to_match import GAIN_STEP, PIVOTRL, RANDOM, e2e_arms, ratio_cell
+from cost_to_match import GAIN_STEP, PIVOTRL, RANDOM, e2e_arms
+from horizon_tables import RATIOS, section
 
 from pivot_jax.config import ConfigError
 from pivot_jax.config_files import load
@@ -34,25 +34,9 @@ from pivot_jax.pipeline.cost_curves import SeedCurves, cheapest, cost_ratio, gai
 from pivot_jax.pipeline.intervals import Estimate, across_seeds
 from pivot_jax.pipeline.provenance import commit, machine_of_children
 from pivot_jax.pipeline.seed_runs import SeedRun, finish, is_finished, seed_run
-from pivot_jax.pipeline.seed_tables import change_cell, markdown
 
 RESULTS = Path(__file__).parent / "results"
-TURNS, TIME = "rollout_turns", "seconds"
-RATIOS = {
-    "e2e": "E2E / PivotRL",
-    "e2e_bare": "E2E / PivotRL without profiling",
-    "random": "random / PivotRL",
-    "random_bare": "random / PivotRL without profiling",
-}
-TIME_RATIO = "E2E / PivotRL in time"
-AXES = (
-    ("turns", ("base", "hops")),
-    ("turns", ("base", "routine_share")),
-    ("routine_share", ("base", "turns")),
-    ("base_success", ("turns", "routine_share")),
-)
-"""Along what crossovers are sought, and what the cells along it have in common. At equal hops the decisions of a task
-stay the same ones and waiting makes it longer, so its routine share grows with its turns."""
+TURNS = "rollout_turns"
 
 
 @dataclass(frozen=True)
@@ -128,7 +112,8 @@ def cell_record(cell: Cell, base: str, runs: Sequence[SeedRun]) -> dict[str, Any
 
 
 def compared(seeds: Sequence[SeedCurves], rivals: Sequence[str]) -> dict[str, Any]:
-    """Cost ratios in rollout turns at the largest matched gain, and the final accuracy of PivotRL less random turns.
+    """Cost ratios at the largest matched gain, each arm's gain at its last checkpoint, and there PivotRL's less that of
+    random turns.
 
     `matched_gain` is None where some contender does not get there; `not_reached` then names those without the first
     gain of the grid in every seed.
@@ -137,102 +122,32 @@ def compared(seeds: Sequence[SeedCurves], rivals: Sequence[str]) -> dict[str, An
     contenders = {"PivotRL": [PIVOTRL], "random turns": [RANDOM], "E2E RL": list(rivals)}
     matched = matched_gain(seeds, list(contenders.values()), grid)
     missing = [name for name, arms in contenders.items() if matched_gain(seeds, [arms], grid[:1]) is None]
-    ends = [run.arms[PIVOTRL].points[-1].rate - run.arms[RANDOM].points[-1].rate for run in seeds]
-    lead = across_seeds(ends) if len(ends) > 1 else Estimate(ends[0], (ends[0], ends[0]), 1)
     ratios: dict[str, Any] = dict.fromkeys(RATIOS)
     if matched is not None:
         best = cheapest(seeds, rivals, matched, TURNS)
         for name in RATIOS:
-            over = spent(seeds, RANDOM if name.startswith("random") else best, matched, TURNS)
-            under = spent(seeds, PIVOTRL, matched, TURNS, profile=not name.endswith("bare"))
+            measure = "seconds" if name.endswith("seconds") else TURNS
+            over = spent(seeds, RANDOM if name.startswith("random") else best, matched, measure)
+            under = spent(seeds, PIVOTRL, matched, measure, profile=not name.endswith("bare"))
             ratio = cost_ratio(over, under)
             ratios[name] = ratio.to_json() if ratio else None
-        in_time = cost_ratio(*(spent(seeds, arm, matched, TIME) for arm in (best, PIVOTRL)))
-        ratios["e2e_seconds"] = in_time.to_json() if in_time else None
     return {
         "matched_gain": matched,
         "not_reached": missing,
         "ratios": ratios,
-        "lead_over_random": lead.to_json(),
+        "end_gains": {arm: _over_seeds(_end_gain(run, arm) for run in seeds) for arm in seeds[0].arms},
+        "lead_over_random": _over_seeds(_end_gain(run, PIVOTRL) - _end_gain(run, RANDOM) for run in seeds),
     }
 
 
-def crossovers(cells: Sequence[Mapping[str, Any]], axis: str, ratio: str) -> str:
-    """Where a ratio passes 1 along an axis, in words; the cells differ in that axis alone.
-
-    The logarithm of the ratio is taken as straight between neighbours: against the logarithm of turns, and against the
-    other axes as they are.
-    """
-    ordered = sorted(cells, key=lambda cell: cell[axis])
-    known = [(cell[axis], math.log(cell["ratios"][ratio]["mean"])) for cell in ordered if cell["ratios"][ratio]]
-    left_out = len(ordered) - len(known)
-    note = f"; {left_out} of {len(ordered)} cells have no matched gain" if left_out else ""
-    if len(known) < 2:
-        return "not determined" + note
-    scale, back = (math.log, math.exp) if axis == "turns" else (float, float)
-    found = []
-    for (x0, y0), (x1, y1) in pairwise(known):
-        if (y0 < 0) != (y1 < 0):
-            x = back(scale(x0) + (scale(x1) - scale(x0)) * y0 / (y0 - y1))
-            found.append(f"{x:.2f}, from there {'above' if y1 >= 0 else 'below'} 1")
-    if found:
-        return " and ".join(found) + note
-    side = "above" if known[0][1] >= 0 else "below"
-    return f"none in range ({known[0][0]:.2g} to {known[-1][0]:.2g}): {side} 1 throughout{note}"
+def _end_gain(run: SeedCurves, arm: str) -> float:
+    points = run.arms[arm].points
+    return points[-1].rate - points[0].rate
 
 
-def section(record: Mapping[str, Any]) -> str:
-    """The table of cells and the crossovers, in Markdown."""
-    cells = record["cells"]
-    rows = []
-    for cell in cells:
-        gain = cell["matched_gain"]
-        shown = f"none: {', '.join(cell['not_reached']) or 'no common one'}" if gain is None else f"+{100 * gain:.0f}"
-        rows.append([
-            cell["base"], str(cell["turns"]), str(cell["hops"]), f"{cell['routine_share']:.2f}",
-            f"{100 * cell['base_success']:.0f}", f"{100 * cell['uninformative']:.0f}", shown,
-            *(ratio_cell(_estimate(cell["ratios"][name])) for name in RATIOS),
-            change_cell(_estimate(cell["lead_over_random"]) or Estimate(0.0, (0.0, 0.0), 0)),
-        ])  # fmt: skip
-    headings = [
-        "base",
-        "turns",
-        "hops",
-        "routine share",
-        "base success, %",
-        "uninformative turns, %",
-        "matched gain, points",
-    ]
-    grid = markdown([*headings, *RATIOS.values(), "PivotRL less random at the end, points"], rows)
-    intro = (
-        f"{len(record['seeds'])} seed(s). Ratios of rollout turns: geometric mean over seeds with Student's 95 %"
-        " interval on its logarithm, one seed without; above 1 PivotRL is cheaper."
-    )
-    return "\n\n".join([intro, grid, "Where the ratio passes 1:", _crossover_table(cells)])
-
-
-def _crossover_table(cells: Sequence[Mapping[str, Any]]) -> str:
-    rows = []
-    for axis, others in AXES:
-        groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-        for cell in cells:
-            groups.setdefault(tuple(cell[name] for name in others), []).append(cell)
-        for key, group in groups.items():
-            if len(group) > 1:
-                at = ", ".join(
-                    f"{name.replace('_', ' ')} {value:.2f}" if isinstance(value, float) else f"{name} {value}"
-                    for name, value in zip(others, key, strict=True)
-                )
-                words = [crossovers(group, axis, name) for name in ("e2e", "random")]
-                rows.append([f"{axis.replace('_', ' ')}, at {at}", *words])
-    return markdown(["along", RATIOS["e2e"], RATIOS["random"]], rows)
-
-
-def _estimate(value: Mapping[str, Any] | None) -> Estimate | None:
-    if value is None:
-        return None
-    low, high = value["ci95"]
-    return Estimate(value["mean"], (low, high), value["n"])
+def _over_seeds(values: Iterable[float]) -> dict[str, Any]:
+    found = list(values)
+    return (across_seeds(found) if len(found) > 1 else Estimate(found[0], (found[0], found[0]), 1)).to_json()
 
 
 def main() -> None:

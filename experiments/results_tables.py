@@ -21,7 +21,7 @@ import ablations
 import compare_arms
 import compare_recorded
 import cost_to_match
-import horizon
+import horizon_tables
 
 from pivot_jax.pipeline.artifacts import read_json, write_text
 from pivot_jax.pipeline.intervals import Estimate
@@ -61,7 +61,7 @@ SECTIONS: Mapping[str, Callable[[Any], str]] = {
     "recorded": compare_recorded.section,
     "ablations": ablations.section,
     "cost_to_match": cost_to_match.section,
-    "horizon": horizon.section,
+    "horizon": horizon_tables.section,
 }
 """Beginning of a results file's name → what makes its tables."""
 

@@ -15,6 +15,7 @@ from pivot_jax.pipeline.seed_runs import seed_run
 from tests.experiments.scripts import ROOT, script
 from tests.experiments.test_cost_to_match import curve, seeds
 
+RUNS = [{"episodes": 100}]
 STUDY = str(ROOT / "configs" / "horizon" / "study.toml")
 
 
@@ -57,18 +58,23 @@ def test_the_bases_and_the_study_share_no_task(tmp_path):
             assert tasks.stop <= used.start and used.stop <= FIRST_SEED
 
 
+@pytest.fixture(scope="module")
+def tables():
+    return script("horizon_tables")
+
+
 def cells(axis: str, ratios: dict[float, float | None]):
     return [{axis: at, "ratios": {"e2e": value and {"mean": value}}} for at, value in ratios.items()]
 
 
-def test_crossovers_by_hand(horizon):
-    found = horizon.crossovers(cells("turns", {3: 0.5, 12: 2.0}), "turns", "e2e")
+def test_crossovers_by_hand(tables):
+    found = tables.crossovers(cells("turns", {3: 0.5, 12: 2.0}), "turns", "e2e")
     assert found == "6.00, from there above 1"
-    assert horizon.crossovers(cells("routine_share", {0.2: 4.0, 0.6: 0.25}), "routine_share", "e2e").startswith("0.40")
-    assert "below 1 throughout" in horizon.crossovers(cells("turns", {3: 0.5, 6: 0.7}), "turns", "e2e")
-    partly = horizon.crossovers(cells("turns", {3: 0.5, 6: None, 12: 2.0}), "turns", "e2e")
+    assert tables.crossovers(cells("routine_share", {0.2: 4.0, 0.6: 0.25}), "routine_share", "e2e").startswith("0.40")
+    assert "below 1 throughout" in tables.crossovers(cells("turns", {3: 0.5, 6: 0.7}), "turns", "e2e")
+    partly = tables.crossovers(cells("turns", {3: 0.5, 6: None, 12: 2.0}), "turns", "e2e")
     assert partly == "6.00, from there above 1; 1 of 3 cells have no matched gain"
-    assert horizon.crossovers(cells("turns", {3: 0.5, 6: None}), "turns", "e2e").startswith("not determined")
+    assert tables.crossovers(cells("turns", {3: 0.5, 6: None}), "turns", "e2e").startswith("not determined")
 
 
 def test_a_cell_compares_at_the_largest_matched_gain(horizon):
@@ -80,7 +86,7 @@ def test_a_cell_compares_at_the_largest_matched_gain(horizon):
     assert found["lead_over_random"]["mean"] == pytest.approx(0.1)
 
 
-def test_a_contender_that_never_gains_is_named(horizon):
+def test_a_contender_that_never_gains_is_named(horizon, tables):
     arms = {"pivotrl": curve([0, 0.2]), "random_functional": curve([0, 0.1])}
     found = horizon.compared(seeds({**arms, "e2e": curve([0, 0.0])}), ["e2e"])
     assert found["matched_gain"] is None and found["not_reached"] == ["E2E RL"]
@@ -93,23 +99,23 @@ def test_a_contender_that_never_gains_is_named(horizon):
         "uninformative": 0.6,
         **found,
     }
-    text = horizon.section({"cells": [cell], "seeds": [0]})
+    text = tables.section({"cells": [{**cell, "runs": RUNS}], "seeds": [0]})
     assert "none: E2E RL" in text and "not reached" not in text
 
 
-def test_crossovers_are_sought_among_cells_of_equal_hops(horizon):
+def test_crossovers_are_sought_among_cells_of_equal_hops(horizon, tables):
     arms = {"pivotrl": curve([0, 0.2], profile=100), "random_functional": curve([0, 0.2])}
     shown = []
     for turns, hops, share, e2e in ((6, 2, 0.3, 100), (24, 2, 0.8, 400), (6, 1, 0.6, 1000)):
         found = horizon.compared(seeds({**arms, "e2e": curve([0, 0.2], each=e2e)}), ["e2e"])
         cell = {"base": "b", "turns": turns, "hops": hops, "routine_share": share, "base_success": 0.1}
-        shown.append({**cell, "uninformative": 0.6, **found})
-    rows = [line for line in horizon.section({"cells": shown, "seeds": [0]}).splitlines() if "| turns, at" in line]
+        shown.append({**cell, "uninformative": 0.6, "runs": RUNS, **found})
+    rows = [line for line in tables.section({"cells": shown, "seeds": [0]}).splitlines() if "| turns, at" in line]
     # E2E RL spends 100 and 400, PivotRL 200: the ratio is 1 half-way in the logarithm of turns
     assert len(rows) == 1 and rows[0].startswith("| turns, at base b, hops 2 | 12.00, from there above 1 |")
 
 
 def test_the_study_needs_its_own_cells(horizon, tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
-        horizon.planned(str(tmp_path / "absent.toml"), "runs/x/policy", horizon.CELLS[0], [0])
+        horizon.planned([str(tmp_path / "absent.toml")], "runs/x/policy", horizon.CELLS[0], [0])
     assert horizon.base_name("runs/x/policy") == "x" and math.isclose(horizon.CELLS[0].toml("b").count("max_turns"), 3)

@@ -1,0 +1,128 @@
+"""The tables of the horizon study, from its results file: what was gained, what it cost, and where costs cross."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from cost_to_match import ratio_cell
+
+from pivot_jax.pipeline.intervals import Estimate
+from pivot_jax.pipeline.report_text import points
+from pivot_jax.pipeline.seed_tables import change_cell, markdown
+
+RATIOS = {
+    "e2e": "E2E / PivotRL",
+    "e2e_bare": "E2E / PivotRL without profiling",
+    "e2e_seconds": "E2E / PivotRL in time",
+    "random": "random / PivotRL",
+    "random_bare": "random / PivotRL without profiling",
+}
+"""Of rollout turns but where another measure is named."""
+AXES = (
+    ("turns", ("base", "hops")),
+    ("turns", ("base", "routine_share")),
+    ("routine_share", ("base", "turns")),
+    ("base_success", ("turns", "routine_share")),
+)
+"""Along what crossovers are sought, and what the cells along it have in common. At equal hops the decisions of a task
+stay the same ones and waiting makes it longer, so its routine share grows with its turns."""
+CROSSING = ("e2e", "e2e_seconds", "random")
+"""The ratios whose crossovers are shown."""
+
+
+def section(record: Mapping[str, Any]) -> str:
+    """What each cell is and gains, what it costs, and the crossovers, in Markdown."""
+    cells = record["cells"]
+    intro = (
+        f"{len(record['seeds'])} seed(s), {cells[0]['runs'][0]['episodes']} episodes at each checkpoint; 95 % Student"
+    )
+    intro += " intervals over seeds, one seed without. Gains are those of the last checkpoint over the base."
+    ratios = (
+        "Costs at the matched gain, the largest that PivotRL, random turns and E2E RL all reach in every seed: ratios of"
+        " rollout turns, or of time where it says so, with the interval of their logarithm; above 1 PivotRL is cheaper."
+    )
+    return "\n\n".join([intro, _gains(cells), ratios, _costs(cells), "Where a ratio passes 1:", _crossings(cells)])
+
+
+def crossovers(cells: Sequence[Mapping[str, Any]], axis: str, ratio: str) -> str:
+    """Where a ratio passes 1 along an axis, in words; the cells differ in that axis alone.
+
+    The logarithm of the ratio is taken as straight between neighbours: against the logarithm of turns, and against the
+    other axes as they are.
+    """
+    ordered = sorted(cells, key=lambda cell: cell[axis])
+    known = [(cell[axis], math.log(cell["ratios"][ratio]["mean"])) for cell in ordered if cell["ratios"][ratio]]
+    left_out = len(ordered) - len(known)
+    note = f"; {left_out} of {len(ordered)} cells have no matched gain" if left_out else ""
+    if len(known) < 2:
+        return "not determined" + note
+    scale, back = (math.log, math.exp) if axis == "turns" else (float, float)
+    found = []
+    for (x0, y0), (x1, y1) in pairwise(known):
+        if (y0 < 0) != (y1 < 0):
+            x = back(scale(x0) + (scale(x1) - scale(x0)) * y0 / (y0 - y1))
+            found.append(f"{x:.2f}, from there {'above' if y1 >= 0 else 'below'} 1")
+    if found:
+        return " and ".join(found) + note
+    side = "above" if known[0][1] >= 0 else "below"
+    return f"none in range ({known[0][0]:.2g} to {known[-1][0]:.2g}): {side} 1 throughout{note}"
+
+
+def _name(cell: Mapping[str, Any]) -> list[str]:
+    return [cell["base"], str(cell["turns"]), str(cell["hops"]), f"{cell['routine_share']:.2f}"]
+
+
+NAME = ("base", "turns", "hops", "routine share")
+
+
+def _gains(cells: Sequence[Mapping[str, Any]]) -> str:
+    arms = list(cells[0]["end_gains"])
+    rows = []
+    for cell in cells:
+        measured = [cell["end_gains"][arm] for arm in arms] + [cell["lead_over_random"]]
+        shares = [f"{100 * cell[name]:.0f}" for name in ("base_success", "uninformative")]
+        rows.append([*_name(cell), *shares, *map(_change_cell, measured)])
+    gained = [f"`{arm}`, points" for arm in arms]
+    return markdown([*NAME, "base success, %", "uninformative turns, %", *gained, "PivotRL less random"], rows)
+
+
+def _costs(cells: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    for cell in cells:
+        gain = cell["matched_gain"]
+        shown = f"none: {', '.join(cell['not_reached']) or 'no common one'}" if gain is None else f"+{100 * gain:.0f}"
+        rows.append([*_name(cell), shown, *(ratio_cell(_estimate(cell["ratios"][name])) for name in RATIOS)])
+    return markdown([*NAME, "matched gain, points", *RATIOS.values()], rows)
+
+
+def _crossings(cells: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    for axis, others in AXES:
+        groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+        for cell in cells:
+            groups.setdefault(tuple(cell[name] for name in others), []).append(cell)
+        for key, group in groups.items():
+            if len(group) > 1:
+                at = ", ".join(
+                    f"{name.replace('_', ' ')} {value:.2f}" if isinstance(value, float) else f"{name} {value}"
+                    for name, value in zip(others, key, strict=True)
+                )
+                words = [crossovers(group, axis, name) for name in CROSSING]
+                rows.append([f"{axis.replace('_', ' ')}, at {at}", *words])
+    return markdown(["along", *(RATIOS[name] for name in CROSSING)], rows)
+
+
+def _change_cell(value: Mapping[str, Any]) -> str:
+    estimate = _estimate(value)
+    assert estimate
+    return points(estimate.mean) if estimate.n == 1 else change_cell(estimate)
+
+
+def _estimate(value: Mapping[str, Any] | None) -> Estimate | None:
+    if value is None:
+        return None
+    low, high = value["ci95"]
+    return Estimate(value["mean"], (low, high), value["n"])
