@@ -36,13 +36,15 @@ CROSSING = ("e2e", "e2e_seconds", "random")
 def section(record: Mapping[str, Any]) -> str:
     """What each cell is and gains, what it costs, and the crossovers, in Markdown."""
     cells = record["cells"]
+    episodes = cells[0]["runs"][0]["episodes"]
     intro = (
-        f"{len(record['seeds'])} seed(s), {cells[0]['runs'][0]['episodes']} episodes at each checkpoint; 95 % Student"
+        f"{len(record['seeds'])} seed(s), {episodes} episodes at each checkpoint; 95 % Student intervals over seeds, one"
+        " seed without. Gains are those of the last checkpoint over the base."
     )
-    intro += " intervals over seeds, one seed without. Gains are those of the last checkpoint over the base."
     ratios = (
-        "Costs at the matched gain, the largest that PivotRL, random turns and E2E RL all reach in every seed: ratios of"
-        " rollout turns, or of time where it says so, with the interval of their logarithm; above 1 PivotRL is cheaper."
+        "Costs at the matched gain, the largest that PivotRL, random turns and E2E RL all reach in every seed: ratios"
+        " of rollout turns, or of time where it says so, with the interval of their logarithm; above 1 PivotRL is"
+        " cheaper."
     )
     return "\n\n".join([intro, _gains(cells), ratios, _costs(cells), "Where a ratio passes 1:", _crossings(cells)])
 

@@ -82,7 +82,10 @@ def test_a_cell_compares_at_the_largest_matched_gain(horizon):
     found = horizon.compared(seeds({**arms, "e2e": curve([0, 0.2], each=800)}), ["e2e"])
     assert found["matched_gain"] == pytest.approx(0.1)
     means = {name: ratio["mean"] for name, ratio in found["ratios"].items()}
-    assert means == pytest.approx({"e2e": 400 / 150, "e2e_bare": 8, "random": 400 / 150, "random_bare": 8})
+    one = 400 / 150
+    assert means == pytest.approx({"e2e": one, "e2e_bare": 8, "e2e_seconds": one, "random": one, "random_bare": 8})
+    ends = {arm: gain["mean"] for arm, gain in found["end_gains"].items()}
+    assert ends == pytest.approx({"pivotrl": 0.2, "random_functional": 0.1, "e2e": 0.2})
     assert found["lead_over_random"]["mean"] == pytest.approx(0.1)
 
 
