@@ -38,8 +38,8 @@ def section(record: Mapping[str, Any]) -> str:
     cells = record["cells"]
     episodes = cells[0]["runs"][0]["episodes"]
     intro = (
-        f"{len(record['seeds'])} seed(s), {episodes} episodes at each checkpoint; 95 % Student intervals over seeds, one"
-        " seed without. Gains are those of the last checkpoint over the base."
+        f"{len(record['seeds'])} seed(s), {episodes} episodes at each checkpoint; 95 % Student intervals over seeds,"
+        " one seed without. Gains are those of the last checkpoint over the base."
     )
     ratios = (
         "Costs at the matched gain, the largest that PivotRL, random turns and E2E RL all reach in every seed: ratios"
