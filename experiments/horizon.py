@@ -33,6 +33,7 @@ from pivot_jax.pipeline.artifacts import read_json, write_json, write_text
 from pivot_jax.pipeline.cost_curves import SeedCurves, cheapest, cost_ratio, gains, matched_gain, seed_curves, spent
 from pivot_jax.pipeline.intervals import Estimate, across_seeds
 from pivot_jax.pipeline.provenance import commit, machine_of_children
+from pivot_jax.pipeline.report_inputs import read_inputs
 from pivot_jax.pipeline.seed_runs import SeedRun, finish, is_finished, seed_run
 
 RESULTS = Path(__file__).parent / "results"
@@ -97,18 +98,35 @@ def base_name(base: str) -> str:
 def cell_record(cell: Cell, base: str, runs: Sequence[SeedRun]) -> dict[str, Any]:
     """What the results file says of a cell: its curves, and the ratios at the matched gain."""
     found = [seed_curves(run) for run in runs]
-    uninformative = [read_json(run.dir / "pivots.json")["uninformative_fraction"] for run in runs]
     rivals = e2e_arms(read_json(runs[0].dir / "config.json"))
+    signals = [signal(run.dir, curves) for run, curves in zip(runs, found, strict=True)]
     return {
         "base": base_name(base),
         "turns": cell.turns,
         "hops": cell.hops,
         "routine_share": routine_share(cell.knobs),
         "base_success": sum(run.arms[PIVOTRL].points[0].rate for run in found) / len(found),
-        "uninformative": sum(uninformative) / len(uninformative),
+        **{name: _over_seeds(one[name] for one in signals) for name in signals[0]},
         **compared(found, rivals),
         "runs": [run.model_dump(mode="json") for run in found],
     }
+
+
+def signal(run_dir: Path, curves: SeedCurves) -> dict[str, float]:
+    """How a finished run came by its mixed groups: of the profile the share of uninformative turns and the pivots kept;
+    of training how often each pivot was used, and the rollout turns that a mixed group took."""
+    inputs = read_inputs(run_dir)
+    assert inputs.pivots
+    found = {"uninformative": inputs.pivots.uninformative_fraction, "pivots": float(inputs.pivots.kept)}
+    for arm in (PIVOTRL, RANDOM):
+        train = inputs.config["train"] | inputs.config["arms"][arm].get("train", {})
+        shares = [line.metrics["pivot/mixed_fraction"] for line in inputs.metrics if line.stage == arm]
+        groups, mixed = train["pivots_per_step"] * len(shares), train["pivots_per_step"] * math.fsum(shares)
+        sampled, profiled = groups * train["group_size"], curves.arms[arm].profile[TURNS]
+        found |= {f"{arm}_mixed": mixed / groups, f"{arm}_turns_a_group": (sampled + profiled) / mixed}
+        if arm == PIVOTRL:
+            found |= {"uses": groups / inputs.pivots.kept, "bare_turns_a_group": sampled / mixed}
+    return found
 
 
 def compared(seeds: Sequence[SeedCurves], rivals: Sequence[str]) -> dict[str, Any]:

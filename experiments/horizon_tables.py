@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from cost_to_match import ratio_cell
+from cost_to_match import PIVOTRL, RANDOM, ratio_cell
 
 from pivot_jax.pipeline.intervals import Estimate
 from pivot_jax.pipeline.report_text import points
@@ -46,7 +46,12 @@ def section(record: Mapping[str, Any]) -> str:
         " of rollout turns, or of time where it says so, with the interval of their logarithm; above 1 PivotRL is"
         " cheaper."
     )
-    return "\n\n".join([intro, _gains(cells), ratios, _costs(cells), "Where a ratio passes 1:", _crossings(cells)])
+    signal = (
+        "Where the signal comes from: how often training came back to each pivot, the share of its groups whose rewards"
+        " were mixed, and the rollout turns that each of these cost."
+    )
+    parts = [intro, _gains(cells), signal, _signal(cells), ratios, _costs(cells)]
+    return "\n\n".join([*parts, "Where a ratio passes 1:", _crossings(cells)])
 
 
 def crossovers(cells: Sequence[Mapping[str, Any]], axis: str, ratio: str) -> str:
@@ -85,10 +90,23 @@ def _gains(cells: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for cell in cells:
         measured = [cell["end_gains"][arm] for arm in arms] + [cell["lead_over_random"]]
-        shares = [f"{100 * cell[name]:.0f}" for name in ("base_success", "uninformative")]
-        rows.append([*_name(cell), *shares, *map(_change_cell, measured)])
+        rows.append([*_name(cell), f"{100 * cell['base_success']:.0f}", *map(_change_cell, measured)])
     gained = [f"`{arm}`, points" for arm in arms]
-    return markdown([*NAME, "base success, %", "uninformative turns, %", *gained, "PivotRL less random"], rows)
+    return markdown([*NAME, "base success, %", *gained, "PivotRL less random"], rows)
+
+
+def _signal(cells: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    for cell in cells:
+        share, mixed, at_random = (
+            f"{100 * cell[name]['mean']:.0f}" for name in ("uninformative", f"{PIVOTRL}_mixed", f"{RANDOM}_mixed")
+        )
+        counted = (f"{PIVOTRL}_turns_a_group", "bare_turns_a_group", f"{RANDOM}_turns_a_group")
+        pivots, uses = f"{cell['pivots']['mean']:.0f}", f"{cell['uses']['mean']:.1f}"
+        turns = [_amount_cell(cell[name]) for name in counted]
+        rows.append([*_name(cell), share, pivots, uses, mixed, at_random, *turns])
+    headings = ["uninformative turns, %", "pivots", "uses of each", "mixed groups, %", "of random turns, %"]
+    return markdown([*NAME, *headings, "turns a mixed group", "without profiling", "random turns"], rows)
 
 
 def _costs(cells: Sequence[Mapping[str, Any]]) -> str:
@@ -115,6 +133,11 @@ def _crossings(cells: Sequence[Mapping[str, Any]]) -> str:
                 words = [crossovers(group, axis, name) for name in CROSSING]
                 rows.append([f"{axis.replace('_', ' ')}, at {at}", *words])
     return markdown(["along", *(RATIOS[name] for name in CROSSING)], rows)
+
+
+def _amount_cell(value: Mapping[str, Any]) -> str:
+    low, high = value["ci95"]
+    return f"{value['mean']:.0f}" if value["n"] == 1 else f"{value['mean']:.0f} [{low:.0f}, {high:.0f}]"
 
 
 def _change_cell(value: Mapping[str, Any]) -> str:

@@ -9,12 +9,27 @@ import pytest
 from pivot_jax.config import ConfigError
 from pivot_jax.config_files import load
 from pivot_jax.domains.environment import demonstrate
+from pivot_jax.pipeline.metrics import MetricLine
 from pivot_jax.pipeline.pretrain import FIRST_SEED
 from pivot_jax.pipeline.run import open_domains
 from pivot_jax.pipeline.seed_runs import seed_run
-from tests.experiments.scripts import ROOT, script
+from tests.experiments.scripts import ROOT, script, write_run
 from tests.experiments.test_cost_to_match import curve, seeds
 
+ONE = {"mean": 1.0, "ci95": [1.0, 1.0], "n": 1}
+SIGNAL = dict.fromkeys(
+    (
+        "uninformative",
+        "pivots",
+        "uses",
+        "pivotrl_mixed",
+        "random_functional_mixed",
+        "pivotrl_turns_a_group",
+        "bare_turns_a_group",
+        "random_functional_turns_a_group",
+    ),
+    ONE,
+)
 RUNS = [{"episodes": 100}]
 STUDY = str(ROOT / "configs" / "horizon" / "study.toml")
 
@@ -99,7 +114,7 @@ def test_a_contender_that_never_gains_is_named(horizon, tables):
         "hops": 2,
         "routine_share": 0.5,
         "base_success": 0.1,
-        "uninformative": 0.6,
+        **SIGNAL,
         **found,
     }
     text = tables.section({"cells": [{**cell, "runs": RUNS}], "seeds": [0]})
@@ -112,10 +127,29 @@ def test_crossovers_are_sought_among_cells_of_equal_hops(horizon, tables):
     for turns, hops, share, e2e in ((6, 2, 0.3, 100), (24, 2, 0.8, 400), (6, 1, 0.6, 1000)):
         found = horizon.compared(seeds({**arms, "e2e": curve([0, 0.2], each=e2e)}), ["e2e"])
         cell = {"base": "b", "turns": turns, "hops": hops, "routine_share": share, "base_success": 0.1}
-        shown.append({**cell, "uninformative": 0.6, "runs": RUNS, **found})
+        shown.append({**cell, **SIGNAL, "runs": RUNS, **found})
     rows = [line for line in tables.section({"cells": shown, "seeds": [0]}).splitlines() if "| turns, at" in line]
     # E2E RL spends 100 and 400, PivotRL 200: the ratio is 1 half-way in the logarithm of turns
     assert len(rows) == 1 and rows[0].startswith("| turns, at base b, hops 2 | 12.00, from there above 1 |")
+
+
+def test_turns_of_a_mixed_group_by_hand(horizon, tmp_path):
+    run = seed_run([STUDY], tmp_path, 0)
+    write_run(run, {"base": 1, "pivotrl": 2, "random_functional": 2, "e2e": 2})
+    shares = {"pivotrl": (0.75, 0.25), "random_functional": (0.25, 0.0)}
+    lines = [
+        MetricLine(arm, step, {"pivot/mixed_fraction": share})
+        for arm, over in shares.items()
+        for step, share in enumerate(over, 1)
+    ]
+    (run.dir / "metrics.jsonl").write_text("".join(line.to_text() + "\n" for line in lines))
+    [curves] = seeds({arm: curve([0, 0.1], profile=160 * (arm == "pivotrl")) for arm in shares})
+    found = horizon.signal(run.dir, curves)
+    # two steps of 16 groups of 8: 256 turns, 16 mixed groups of pivots and 4 of random turns
+    assert found == pytest.approx({
+        "uninformative": 0.5, "pivots": 20, "uses": 32 / 20, "pivotrl_mixed": 0.5, "pivotrl_turns_a_group": 416 / 16,
+        "bare_turns_a_group": 16, "random_functional_mixed": 0.125, "random_functional_turns_a_group": 64,
+    })  # fmt: skip
 
 
 def test_the_study_needs_its_own_cells(horizon, tmp_path):
