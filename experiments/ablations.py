@@ -102,7 +102,8 @@ def section(record: Mapping[str, Any]) -> str:
     if found := record["controls"]:
         parts += ["Controls, differences from `pivotrl`.", found["basis"], _table(found["rows"], {})]
         lines = [
-            [one["claim"], change_cell(_estimate(one["difference"])), one["verdict"]] for one in found["orderings"]
+            [one["claim"], change_cell(Estimate.from_json(one["difference"])), one["verdict"]]
+            for one in found["orderings"]
         ]
         parts.append(markdown(["the paper's order, in domain", "difference, points", "here"], lines))
     if found := record["settings"]:
@@ -118,16 +119,12 @@ def _table(rows: Mapping[str, Mapping[str, Any]], extra: Mapping[str, str]) -> s
     for arm, row in rows.items():
         changes = [row.get(f"{kind}_change") for kind, _ in KINDS]
         body.append([
-            arm, *(str(row[key]) for key in extra.values()), *(rate_cell(_estimate(row[kind])) for kind, _ in KINDS),
-            *("" if one is None else change_cell(_estimate(one)) for one in changes),
+            arm, *(str(row[key]) for key in extra.values()),
+            *(rate_cell(Estimate.from_json(row[kind])) for kind, _ in KINDS),
+            *("" if one is None else change_cell(Estimate.from_json(one)) for one in changes),
             count(round(row["rollout_turns"])), count(round(row["pivots"])) if "pivots" in row else "",
         ])  # fmt: skip
     return markdown([*headings, "rollout turns", "pivots kept"], body)
-
-
-def _estimate(value: Mapping[str, Any]) -> Estimate:
-    low, high = value["ci95"]
-    return Estimate(value["mean"], (low, high), value["n"])
 
 
 def main() -> None:

@@ -114,7 +114,7 @@ def _costs(cells: Sequence[Mapping[str, Any]]) -> str:
     for cell in cells:
         gain = cell["matched_gain"]
         shown = f"none: {', '.join(cell['not_reached']) or 'no common one'}" if gain is None else f"+{100 * gain:.0f}"
-        rows.append([*_name(cell), shown, *(ratio_cell(_estimate(cell["ratios"][name])) for name in RATIOS)])
+        rows.append([*_name(cell), shown, *(_ratio_cell(cell["ratios"][name]) for name in RATIOS)])
     return markdown([*NAME, "matched gain, points", *RATIOS.values()], rows)
 
 
@@ -140,14 +140,10 @@ def _amount_cell(value: Mapping[str, Any]) -> str:
     return f"{value['mean']:.0f}" if value["n"] == 1 else f"{value['mean']:.0f} [{low:.0f}, {high:.0f}]"
 
 
+def _ratio_cell(value: Mapping[str, Any] | None) -> str:
+    return ratio_cell(None if value is None else Estimate.from_json(value))
+
+
 def _change_cell(value: Mapping[str, Any]) -> str:
-    estimate = _estimate(value)
-    assert estimate
+    estimate = Estimate.from_json(value)
     return points(estimate.mean) if estimate.n == 1 else change_cell(estimate)
-
-
-def _estimate(value: Mapping[str, Any] | None) -> Estimate | None:
-    if value is None:
-        return None
-    low, high = value["ci95"]
-    return Estimate(value["mean"], (low, high), value["n"])

@@ -42,17 +42,12 @@ def adaptive_profiling(record: Mapping[str, Any]) -> str:
     for population, study in record["results"].items():
         for name in (name for name in SHOWN if name in study["arms"]):
             row = study["arms"][name]
-            samples, jaccard, missed = (_estimate(row[key]) for key in ("samples", "jaccard_k32", "missed"))
+            samples, jaccard, missed = (Estimate.from_json(row[key]) for key in ("samples", "jaccard_k32", "missed"))
             low, high = samples.ci95
             rows.append([
                 population, name, f"{samples.mean:.1f} [{low:.1f}, {high:.1f}]", rate_cell(jaccard), rate_cell(missed),
             ])  # fmt: skip
     return markdown(["population", "profiling", "samples", "Jaccard with K = 32, %", "pivots missed, %"], rows)
-
-
-def _estimate(value: Mapping[str, Any]) -> Estimate:
-    low, high = value["ci95"]
-    return Estimate(value["mean"], (low, high), 0)
 
 
 SECTIONS: Mapping[str, Callable[[Any], str]] = {

@@ -9,8 +9,9 @@ confidence limits about effect measures", 2008). Such intervals are never empty 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from scipy.special import stdtrit
 
@@ -29,6 +30,12 @@ class Estimate:
     def to_json(self) -> dict[str, float | int | list[float]]:
         """As reports hold it: `{"mean", "ci95": [low, high], "n"}`."""
         return {"mean": self.mean, "ci95": list(self.ci95), "n": self.n}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Estimate:
+        """What `to_json` wrote; `n` may be absent, and is 0 then."""
+        low, high = value["ci95"]
+        return cls(value["mean"], (low, high), value.get("n", 0))
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:

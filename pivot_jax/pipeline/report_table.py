@@ -87,16 +87,11 @@ def _ledger(report: dict[str, Any]) -> Table:
     return table
 
 
-def _estimate(value: dict[str, Any]) -> Estimate:
-    low, high = value["ci95"]
-    return Estimate(value["mean"], (low, high), value["n"])
-
-
 def _rate(value: dict[str, Any] | None) -> str:
     if value is None:
         return "\N{EN DASH}"
-    return f"{percent(value['mean'])}\n{percent_interval(_estimate(value))}"
+    return f"{percent(value['mean'])}\n{percent_interval(Estimate.from_json(value))}"
 
 
 def _change(value: dict[str, Any]) -> str:
-    return f"{points(value['mean'])}\n{points_interval(_estimate(value))}"
+    return f"{points(value['mean'])}\n{points_interval(Estimate.from_json(value))}"

@@ -136,3 +136,9 @@ def test_across_seeds_uses_student() -> None:
 def test_mean_of_symmetric_intervals_adds_variances() -> None:
     parts = [Estimate(0.0, (-3.0, 3.0), 5), Estimate(2.0, (-2.0, 6.0), 7)]
     assert mean_of_estimates(parts) == Estimate(1.0, (-1.5, 3.5), 12)
+
+
+def test_an_estimate_is_read_as_it_was_written() -> None:
+    written = Estimate(0.25, (0.125, 0.5), 7)
+    assert Estimate.from_json(written.to_json()) == written
+    assert Estimate.from_json({"mean": 0.25, "ci95": [0.125, 0.5]}).n == 0
