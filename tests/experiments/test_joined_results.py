@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.seed_results import Results
 from tests.experiments.scripts import script, write_run
 
@@ -86,3 +87,21 @@ def test_the_page_names_every_command(measured, tmp_path):
     new = measured("tuesday", base=(2, 3), pivotrl=(6, 7))
     told = tables.source({**new, "joined": [{**new, "command": "monday"}]}, tmp_path / "r.json")
     assert told.startswith("`monday`, commit ") and "; then `tuesday`, commit " in told and told.endswith("r.json).")
+
+
+def test_the_command_joins_or_names_the_file_that_cannot_be(measured, tmp_path, monkeypatch, capsys):
+    earlier, out = tmp_path / "earlier.json", tmp_path / "out.json"
+    write_json(earlier, measured("monday", base=(2, 3), sft=(4, 5), pivotrl=(6, 7)))
+    measured("tuesday", base=(2, 3), pivotrl=(6, 7), random=(8, 9))
+    words = ["compare_arms.py", str(tmp_path / "c.toml"), "--seeds", "0", "1", "--arms", "pivotrl", "random"]
+    monkeypatch.setattr("sys.argv", [*words, "--aggregate-only", "--join", str(earlier), "--out", str(out)])
+    compare = script("compare_arms")
+    compare.main()
+    assert Results.model_validate(read_json(out)).arms == ("base", "sft", "pivotrl", "random")
+    assert f"written: {out}" in capsys.readouterr().out
+    whole = out.read_bytes()
+    write_json(earlier, measured("wednesday", base=(2, 4), pivotrl=(6, 7)))
+    measured("tuesday", base=(2, 3), pivotrl=(6, 7), random=(8, 9))
+    with pytest.raises(SystemExit, match=r"earlier.json cannot be joined: .*base"):
+        compare.main()
+    assert out.read_bytes() == whole
