@@ -7,8 +7,9 @@
 Hardware and time: as the configs' headers say. The search domain gives episodes of a chosen length: h hops and w turns
 of waiting take 3h + w turns (one more if the first document has to be searched for), of which h + w are routine. Each
 cell of the grid is trained and evaluated on its own tasks; several bases are given with --bases.
-Within a cell the costs are compared at the largest gain (in steps of two points) that PivotRL, random turns and E2E RL
-reach in every seed. Crossovers are where the ratio passes 1, on straight lines between neighbouring cells.
+Within a cell PivotRL's costs are compared with those of E2E RL and of random turns, each at the largest gain (in steps
+of two points) that both reach in every seed. Crossovers are where the ratio passes 1, on straight lines between
+neighbouring cells.
 Several config files are merged left to right. Writes experiments/results/horizon_CONFIG.json, named after the last.
 """
 
@@ -130,23 +131,24 @@ def signal(run_dir: Path, curves: SeedCurves) -> dict[str, float]:
 
 
 def compared(seeds: Sequence[SeedCurves], rivals: Sequence[str]) -> dict[str, Any]:
-    """Cost ratios at the largest matched gain, each arm's gain at its last checkpoint, and there PivotRL's less that of
-    random turns.
+    """Cost ratios, each arm's gain at its last checkpoint, and there PivotRL's less that of random turns.
 
-    `matched_gain` is None where some contender does not get there; `not_reached` then names those without the first
-    gain of the grid in every seed.
+    Costs are compared pair by pair, at the largest gain that PivotRL and the other reach in every seed:
+    `matched_gain` of the pair, None where there is none; `not_reached` names those without the first gain of the grid
+    in every seed.
     """
     grid = gains(seeds, GAIN_STEP)
+    others = {"e2e": list(rivals), "random": [RANDOM]}
+    matched = {name: matched_gain(seeds, [[PIVOTRL], arms], grid) for name, arms in others.items()}
     contenders = {"PivotRL": [PIVOTRL], "random turns": [RANDOM], "E2E RL": list(rivals)}
-    matched = matched_gain(seeds, list(contenders.values()), grid)
     missing = [name for name, arms in contenders.items() if matched_gain(seeds, [arms], grid[:1]) is None]
     ratios: dict[str, Any] = dict.fromkeys(RATIOS)
-    if matched is not None:
-        best = cheapest(seeds, rivals, matched, TURNS)
-        for name in RATIOS:
+    for name in RATIOS:
+        pair = name.split("_")[0]
+        if (gain := matched[pair]) is not None:
             measure = "seconds" if name.endswith("seconds") else TURNS
-            over = spent(seeds, RANDOM if name.startswith("random") else best, matched, measure)
-            under = spent(seeds, PIVOTRL, matched, measure, profile=not name.endswith("bare"))
+            over = spent(seeds, cheapest(seeds, others[pair], gain, TURNS), gain, measure)
+            under = spent(seeds, PIVOTRL, gain, measure, profile=not name.endswith("bare"))
             ratio = cost_ratio(over, under)
             ratios[name] = ratio.to_json() if ratio else None
     return {

@@ -21,6 +21,8 @@ RATIOS = {
     "random_bare": "random / PivotRL without profiling",
 }
 """Of rollout turns but where another measure is named."""
+PAIRS = {pair: [name for name in RATIOS if name.split("_")[0] == pair] for pair in ("e2e", "random")}
+CONTENDERS = {"e2e": ("PivotRL", "E2E RL"), "random": ("PivotRL", "random turns")}
 AXES = (
     ("turns", ("base", "hops")),
     ("turns", ("base", "routine_share")),
@@ -42,9 +44,8 @@ def section(record: Mapping[str, Any]) -> str:
         " one seed without. Gains are those of the last checkpoint over the base."
     )
     ratios = (
-        "Costs at the matched gain, the largest that PivotRL, random turns and E2E RL all reach in every seed: ratios"
-        " of rollout turns, or of time where it says so, with the interval of their logarithm; above 1 PivotRL is"
-        " cheaper."
+        "Costs, each pair at its matched gain, the largest that both reach in every seed: ratios of rollout turns, or"
+        " of time where it says so, with the interval of their logarithm; above 1 PivotRL is cheaper."
     )
     signal = (
         "Where the signal comes from: how often training came back to each pivot, the share of its groups whose rewards"
@@ -112,10 +113,21 @@ def _signal(cells: Sequence[Mapping[str, Any]]) -> str:
 def _costs(cells: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for cell in cells:
-        gain = cell["matched_gain"]
-        shown = f"none: {', '.join(cell['not_reached']) or 'no common one'}" if gain is None else f"+{100 * gain:.0f}"
-        rows.append([*_name(cell), shown, *(_ratio_cell(cell["ratios"][name]) for name in RATIOS)])
-    return markdown([*NAME, "matched gain, points", *RATIOS.values()], rows)
+        row = _name(cell)
+        for pair, ratios in PAIRS.items():
+            gain = cell["matched_gain"][pair]
+            none = (
+                f"none: {', '.join(one for one in cell['not_reached'] if one in CONTENDERS[pair]) or 'no common one'}"
+            )
+            row += [
+                none if gain is None else f"+{100 * gain:.0f}",
+                *(_ratio_cell(cell["ratios"][name]) for name in ratios),
+            ]
+        rows.append(row)
+    headings = [
+        words for ratios in PAIRS.values() for words in ("matched gain, points", *(RATIOS[name] for name in ratios))
+    ]
+    return markdown([*NAME, *headings], rows)
 
 
 def _crossings(cells: Sequence[Mapping[str, Any]]) -> str:

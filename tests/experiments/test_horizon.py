@@ -95,10 +95,10 @@ def test_crossovers_by_hand(tables):
 def test_a_cell_compares_at_the_largest_matched_gain(horizon):
     arms = {"pivotrl": curve([0, 0.2], profile=100), "random_functional": curve([0, 0.1], each=400)}
     found = horizon.compared(seeds({**arms, "e2e": curve([0, 0.2], each=800)}), ["e2e"])
-    assert found["matched_gain"] == pytest.approx(0.1)
+    assert found["matched_gain"] == pytest.approx({"e2e": 0.2, "random": 0.1})
     means = {name: ratio["mean"] for name, ratio in found["ratios"].items()}
-    one = 400 / 150
-    assert means == pytest.approx({"e2e": one, "e2e_bare": 8, "e2e_seconds": one, "random": one, "random_bare": 8})
+    by_hand = {"e2e": 800 / 200, "e2e_bare": 8, "e2e_seconds": 800 / 200, "random": 400 / 150, "random_bare": 8}
+    assert means == pytest.approx(by_hand)
     ends = {arm: gain["mean"] for arm, gain in found["end_gains"].items()}
     assert ends == pytest.approx({"pivotrl": 0.2, "random_functional": 0.1, "e2e": 0.2})
     assert found["lead_over_random"]["mean"] == pytest.approx(0.1)
@@ -107,7 +107,7 @@ def test_a_cell_compares_at_the_largest_matched_gain(horizon):
 def test_a_contender_that_never_gains_is_named(horizon, tables):
     arms = {"pivotrl": curve([0, 0.2]), "random_functional": curve([0, 0.1])}
     found = horizon.compared(seeds({**arms, "e2e": curve([0, 0.0])}), ["e2e"])
-    assert found["matched_gain"] is None and found["not_reached"] == ["E2E RL"]
+    assert found["matched_gain"] == {"e2e": None, "random": pytest.approx(0.1)} and found["not_reached"] == ["E2E RL"]
     cell = {
         "base": "b",
         "turns": 24,
