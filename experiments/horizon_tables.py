@@ -148,8 +148,9 @@ def _crossings(cells: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _amount_cell(value: Mapping[str, Any]) -> str:
-    low, high = value["ci95"]
-    return f"{value['mean']:.0f}" if value["n"] == 1 else f"{value['mean']:.0f} [{low:.0f}, {high:.0f}]"
+    estimate = Estimate.from_json(value)
+    low, high = estimate.ci95
+    return f"{estimate.mean:.0f}" if estimate.n == 1 else f"{estimate.mean:.0f} [{low:.0f}, {high:.0f}]"
 
 
 def _ratio_cell(value: Mapping[str, Any] | None) -> str:
