@@ -28,10 +28,17 @@ from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.provenance import commit, machine_of_children
 from pivot_jax.pipeline.seed_results import Results, run_result
 from pivot_jax.pipeline.seed_runs import SeedRun, made, seed_run
-from pivot_jax.pipeline.seed_tables import basis, costs_table, domains_table, scores_table, skills_table
+from pivot_jax.pipeline.seed_tables import (
+    basis,
+    costs_table,
+    domains_table,
+    other_domains_table,
+    scores_table,
+    skills_table,
+)
 
 RESULTS = Path(__file__).parent / "results"
-TABLES = (scores_table, domains_table, costs_table, skills_table)
+TABLES = (scores_table, domains_table, other_domains_table, costs_table, skills_table)
 
 
 def planned(config: str, domains: str, seeds: list[int], arms: Sequence[str] = ()) -> list[SeedRun]:
@@ -74,7 +81,7 @@ def record(config: str, domains: str, runs: list[SeedRun], command: str) -> dict
 def section(record: dict[str, Any]) -> str:
     """Every table of a comparison, in Markdown."""
     results = Results.model_validate(record)
-    return "\n\n".join([basis(results), *(table(results) for table in TABLES)])
+    return "\n\n".join([basis(results), *filter(None, (table(results) for table in TABLES))])
 
 
 def main() -> None:

@@ -41,8 +41,8 @@ def _one_run(new: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, An
         if new[name] != earlier[name]:
             raise ValueError(f"{where}: {name} differ: {new[name]} here, {earlier[name]} there")
     for arm in sorted(shared):
-        for score in ("in_domain", "ood"):
-            if new["arms"][arm][score] != earlier["arms"][arm][score]:
+        for score in ("in_domain", "other_domains", "ood"):
+            if new["arms"][arm].get(score, {}) != earlier["arms"][arm].get(score, {}):
                 raise ValueError(f"{where}: {arm} came out otherwise ({score})")
     return {
         **new,

@@ -107,6 +107,8 @@ class EvaluateSection(Section):
     """Episodes a domain."""
     questions: int = Field(default=100, ge=1)
     """Questions a skill."""
+    other_domains: tuple[str, ...] = ()
+    """Domains played as well that the run does not train on; they count neither as in domain nor as skills."""
     first_seed: int = Field(default=1_000_000, ge=0)
     temperature: float = Field(default=1.0, ge=0)
     max_turns: int = Field(default=16, ge=1)
@@ -223,6 +225,10 @@ class Config(Section):
         if self.data.tokenizer == "fit" and not self.data.path:
             raise ValueError("data.tokenizer: 'fit' trains on recorded trajectories; set data.path")
         self._check_recorded()
+        if both := [name for name in self.evaluate.other_domains if name in self.data.domains]:
+            raise ValueError(
+                f"evaluate.other_domains: {both[0]!r} is trained on (data.domains); it is evaluated anyway"
+            )
         if self.sampling.temperature == 0 and (self.profile.samples > 1 or self.train.group_size > 1):
             raise ValueError("sampling.temperature: 0 makes every action of a group equal; use a value > 0")
         if self.select.keep_all_zero and self.select.threshold == 0 and not self.select.inclusive:
@@ -250,6 +256,8 @@ class Config(Section):
             raise ValueError(
                 "data.action_format: the stage 'pretrain' makes a ChatML policy of recorded trajectories; use 'hermes'"
             )
+        if self.evaluate.other_domains:
+            raise ValueError("evaluate.other_domains: no policy made of recorded trajectories (data.path) plays them")
         if "curve" in stages:
             raise ValueError("run.stages: 'curve' plays episodes, which recorded trajectories (data.path) do not allow")
         for name, arm in self.arms.items():

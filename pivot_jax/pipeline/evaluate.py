@@ -71,14 +71,15 @@ def evaluate(run: Run, console: Console) -> None:
 
 def _success(result: Mapping[str, Any]) -> dict[str, float]:
     """Suite → share of successes."""
-    suites = {**result["in_domain"], **result["ood"]}
+    suites = {**result["in_domain"], **result.get("other_domains", {}), **result["ood"]}
     return {name: sum(suite["outcomes"]) / len(suite["outcomes"]) for name, suite in suites.items()}
 
 
 def evaluate_arm(run: Run, arm: str, params: Parameters[jax.Array], console: Console) -> dict[str, Any]:
     """Outcomes of one policy on every suite, with what it cost."""
     section = run.config.evaluate
-    games = suite_games(in_domain(run), section.episodes, section.first_seed)
+    others = {name: run.domains[name] for name in section.other_domains}
+    games = suite_games({**in_domain(run), **others}, section.episodes, section.first_seed)
     games += suite_games(SKILLS, section.questions, section.first_seed)
     suites, cost = play_suites(run, params, games, f"evaluate {arm}", console)
     return {
@@ -86,6 +87,7 @@ def evaluate_arm(run: Run, arm: str, params: Parameters[jax.Array], console: Con
         "checkpoint": str(run.policy_dir.name if arm == "base" else f"checkpoints/{arm}"),
         "temperature": section.temperature,
         "in_domain": {name: suites[name].to_json() for name in in_domain(run)},
+        "other_domains": {name: suites[name].to_json() for name in others},
         "ood": {name: suites[name].to_json() for name in SKILLS},
         "cost": vars(cost),
     }

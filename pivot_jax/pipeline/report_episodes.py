@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pivot_jax.pipeline.intervals import Estimate
 from pivot_jax.pipeline.report_estimates import Comparison, SuiteEstimates, compare, success_rates
 from pivot_jax.pipeline.report_figures import gain_and_retention
 from pivot_jax.pipeline.report_findings import Findings, PageTable, change_cell, rate_cell
@@ -32,7 +33,7 @@ def episode_findings(evaluations: Mapping[str, Evaluation]) -> Findings:
         orderings=orderings(evaluations),
         arms={arm: rates.to_json() for arm, rates in arms.items()},
         differences={arm: comparison.to_json() for arm, comparison in differences.items()},
-        tables=(_results(arms, differences), _skills(arms, differences)),
+        tables=(_results(arms, differences), *_suites(arms, differences)),
         scatter=gain_and_retention(arms),
         note=NOTE,
     )
@@ -62,18 +63,32 @@ def _results(arms: Mapping[str, SuiteEstimates], differences: Mapping[str, Compa
     )
 
 
-def _skills(arms: Mapping[str, SuiteEstimates], differences: Mapping[str, Comparison]) -> PageTable:
-    """Out-of-domain skills by arm, and their changes where there is a base to compare with."""
-    names = list(dict.fromkeys(name for estimates in arms.values() for name in estimates.ood))
+def _suites(arms: Mapping[str, SuiteEstimates], differences: Mapping[str, Comparison]) -> list[PageTable]:
+    """Success on what was not trained on, suite by suite: other domains where the run plays them, and the skills."""
+    other = {arm: estimates.other_domains for arm, estimates in arms.items()}
+    other_changes = {arm: comparison.estimates.other_domains for arm, comparison in differences.items()}
+    skills = {arm: estimates.ood for arm, estimates in arms.items()}
+    changes = {arm: comparison.estimates.ood for arm, comparison in differences.items()}
+    tables = [_suite_table("Domains not trained on", "domain", other, other_changes)] if any(other.values()) else []
+    return [*tables, _suite_table("Out-of-domain skills", "skill", skills, changes)]
+
+
+def _suite_table(
+    title: str,
+    first: str,
+    rates: Mapping[str, Mapping[str, Estimate]],
+    changes: Mapping[str, Mapping[str, Estimate]],
+) -> PageTable:
+    """Suites by arm, and their changes where there is a base to compare with."""
     rows = {}
-    for name in names:
+    for name in dict.fromkeys(name for suites in rates.values() for name in suites):
         cells = []
-        for arm, estimates in arms.items():
-            cells.append(rate_cell(estimates.ood[name]) if name in estimates.ood else None)
-            if arm in differences:
-                cells.append(change_cell(differences[arm].estimates.ood[name]))
+        for arm, suites in rates.items():
+            cells.append(rate_cell(suites[name]) if name in suites else None)
+            if arm in changes:
+                cells.append(change_cell(changes[arm][name]))
         rows[name] = cells
     headings = []
-    for arm in arms:
-        headings += [arm_label(arm), "vs base"] if arm in differences else [arm_label(arm)]
-    return PageTable("Out-of-domain skills", "skill", headings, rows)
+    for arm in rates:
+        headings += [arm_label(arm), "vs base"] if arm in changes else [arm_label(arm)]
+    return PageTable(title, first, headings, rows)

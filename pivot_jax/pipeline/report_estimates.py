@@ -12,9 +12,10 @@ from pivot_jax.pipeline.report_inputs import Evaluation, Suite
 
 @dataclass(frozen=True)
 class SuiteEstimates:
-    """One estimate for each in-domain domain and each out-of-domain skill, and their means over suites."""
+    """One estimate for each in-domain domain, each other domain and each out-of-domain skill, and means over suites."""
 
     in_domain: Mapping[str, Estimate]
+    other_domains: Mapping[str, Estimate]
     ood: Mapping[str, Estimate]
 
     @property
@@ -29,6 +30,7 @@ class SuiteEstimates:
         """As `report.json` holds them."""
         return {
             "in_domain": {name: estimate.to_json() for name, estimate in self.in_domain.items()},
+            "other_domains": {name: estimate.to_json() for name, estimate in self.other_domains.items()},
             "ood": {name: estimate.to_json() for name, estimate in self.ood.items()},
             "in_domain_mean": self.in_domain_mean.to_json(),
             "ood_mean": self.ood_mean.to_json(),
@@ -51,6 +53,7 @@ def success_rates(evaluation: Evaluation) -> SuiteEstimates:
     """The success rate of one arm on every suite."""
     return SuiteEstimates(
         in_domain={name: _rate(suite) for name, suite in evaluation.in_domain.items()},
+        other_domains={name: _rate(suite) for name, suite in evaluation.other_domains.items()},
         ood={name: _rate(suite) for name, suite in evaluation.ood.items()},
     )
 
@@ -63,13 +66,16 @@ def compare(arm: Evaluation, reference: Evaluation) -> Comparison:
     """
     pairs: list[tuple[Suite, Suite]] = []
     parts: list[dict[str, Estimate]] = []
-    for suites, others in ((arm.in_domain, reference.in_domain), (arm.ood, reference.ood)):
+    for suites, others in (
+        (arm.in_domain, reference.in_domain),
+        (arm.other_domains, reference.other_domains),
+        (arm.ood, reference.ood),
+    ):
         if different := sorted(suites.keys() ^ others.keys()):
             raise ValueError(f"only one of {arm.arm} and {reference.arm} was evaluated on {', '.join(different)}")
         pairs += [(suite, others[name]) for name, suite in suites.items()]
         parts.append({name: _suite_difference(suite, others[name]) for name, suite in suites.items()})
-    in_domain, ood = parts
-    return Comparison(SuiteEstimates(in_domain, ood), paired=all(_same_seeds(*pair) for pair in pairs))
+    return Comparison(SuiteEstimates(*parts), paired=all(_same_seeds(*pair) for pair in pairs))
 
 
 def _rate(suite: Suite) -> Estimate:

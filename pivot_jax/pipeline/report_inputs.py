@@ -53,6 +53,8 @@ class Evaluation(Artifact):
 
     arm: str
     in_domain: dict[str, Suite] = Field(min_length=1)
+    other_domains: dict[str, Suite] = Field(default_factory=dict)
+    """Domains that the run does not train on."""
     ood: dict[str, Suite] = Field(min_length=1)
     checkpoint: str
     temperature: float

@@ -116,8 +116,12 @@ def open_domains(config: Config) -> dict[str, Reset]:
         known = domains(config.data.knobs)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if unknown := [name for name in config.data.domains if name not in known]:
-        raise ConfigError(f"data.domains: unknown domain {unknown[0]!r}; the domains are {', '.join(known)}")
+    for key, names in (
+        ("data.domains", config.data.domains),
+        ("evaluate.other_domains", config.evaluate.other_domains),
+    ):
+        if unknown := [name for name in names if name not in known]:
+            raise ConfigError(f"{key}: unknown domain {unknown[0]!r}; the domains are {', '.join(known)}")
     return known
 
 

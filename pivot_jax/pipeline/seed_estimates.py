@@ -1,9 +1,9 @@
 """Estimates over seeds: each arm alone, and each arm against another, paired by seed.
 
-A seed's score is the mean over its suites (in-domain domains, or skills), each counting the same; where every domain is
-trained alone, the mean over those runs. From two seeds on an interval is Student's over the seeds' scores, so it holds
-the variation of data, training and evaluation together. One seed has no such variation to show: its interval is over
-the episodes alone, and differences are then taken as of independent rates.
+A seed's score is the mean over its suites (in-domain domains, other domains, or skills), each counting the same; where
+every domain is trained alone, the mean over those runs. From two seeds on an interval is Student's over the seeds'
+scores, so it holds the variation of data, training and evaluation together. One seed has no such variation to show: its
+interval is over the episodes alone, and differences are then taken as of independent rates.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pivot_jax.pipeline.intervals import (
 )
 from pivot_jax.pipeline.seed_results import Results, RunResult, Score
 
-Kind = Literal["in_domain", "ood"]
+Kind = Literal["in_domain", "other_domains", "ood"]
 
 
 def runs_by_seed(results: Results) -> dict[int, list[RunResult]]:

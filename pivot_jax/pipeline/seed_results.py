@@ -34,6 +34,8 @@ class ArmResult(Record):
     """One arm of one run."""
 
     in_domain: dict[str, Score]
+    other_domains: dict[str, Score] = Field(default_factory=dict)
+    """Domains that the run did not train on."""
     ood: dict[str, Score]
     next_action: dict[str, dict[str, Tally]] = Field(default_factory=dict)
     """Of recorded trajectories, which have neither: verifier → `DOMAIN/TASK` → rewards at its held-out turns."""
@@ -86,6 +88,10 @@ class Results(BaseModel):
         """`base`, then the arms that every run has, in the order of the config."""
         return ("base", *(arm for arm in self.settings["arms"] if all(arm in run.arms for run in self.runs)))
 
+    def trained_on(self, domains: tuple[str, ...]) -> Results:
+        """Of these results, the runs of these domains."""
+        return self.model_copy(update={"runs": tuple(run for run in self.runs if run.domains == domains)})
+
 
 def run_result(run: SeedRun) -> RunResult:
     """Read a finished run directory.
@@ -134,7 +140,7 @@ def _scores(evaluation: Evaluation) -> dict[str, Any]:
     def counted(suites: Mapping[str, Suite]) -> dict[str, Score]:
         return {n: Score(successes=sum(s.outcomes), episodes=len(s.outcomes)) for n, s in suites.items()}
 
-    return {"in_domain": counted(evaluation.in_domain), "ood": counted(evaluation.ood)}
+    return {kind: counted(getattr(evaluation, kind)) for kind in ("in_domain", "other_domains", "ood")}
 
 
 def _phases(ledger: Ledger, arm: str) -> dict[str, dict[str, Any]]:

@@ -65,27 +65,23 @@ def seed_run(
     It makes no base policy: `base_run` does, once for all seeds.
 
     Args:
-        domains: the domains of this run; empty for those of the config.
+        domains: the domains of this run, whose evaluation plays the config's others too; empty for all of the config.
         arms: the arms of this run; empty for all.
     """
-    first, stages = SEEDS_APART * seed, load(files).run.stages
+    loaded, first = load(files), SEEDS_APART * seed
+    stages = loaded.run.stages
     run: dict[str, Any] = {"dir": str(run_dir / f"seed_{seed}"), "seed": seed}
     if "pretrain" in stages:
         run["stages"] = tuple(stage for stage in stages if stage != "pretrain")
     if arms:
         run["arms"] = tuple(arms)
     data: dict[str, Any] = {"first_seed": first}
+    evaluation: dict[str, Any] = {"first_seed": FIRST_EVALUATION + first}
     if domains:
         data["domains"] = tuple(domains)
-    return SeedRun(
-        seed,
-        tuple(files),
-        {
-            "run": run,
-            "data": data,
-            "evaluate": {"first_seed": FIRST_EVALUATION + first},
-        },
-    )
+    if domains and (others := tuple(name for name in loaded.data.domains if name not in domains)):
+        evaluation["other_domains"] = others
+    return SeedRun(seed, tuple(files), {"run": run, "data": data, "evaluate": evaluation})
 
 
 def base_run(files: Sequence[str]) -> list[SeedRun]:

@@ -59,6 +59,29 @@ def domains_table(results: Results) -> str:
     return markdown(["arm", *names], rows)
 
 
+def other_domains_table(results: Results) -> str:
+    """Changes from the base in every domain, by the domain trained on; empty if no domain was left out of training."""
+    trained = list(dict.fromkeys(run.domains for run in results.runs))
+    played = list(dict.fromkeys(name for run in results.runs for name in run.arms["base"].other_domains))
+    if not played:
+        return ""
+    names = list(dict.fromkeys([*(name for domains in trained for name in domains), *played]))
+    arms, rows = [arm for arm in results.arms if arm != "base"], []
+    for arm in arms:
+        for domains in trained:
+            runs, cells = results.trained_on(domains), []
+            for name in names:
+                kind = "in_domain" if name in domains else "other_domains"
+                cell = change_cell(change(runs, arm, "base", kind, name))
+                cells.append(f"**{cell}**" if name in domains else cell)
+            rows.append([arm, ", ".join(domains), *cells, change_cell(change(runs, arm, "base", "other_domains"))])
+        if len(trained) > 1:
+            means = [change_cell(change(results, arm, "base", "other_domains", name)) for name in names]
+            rows.append([arm, "*others, mean*", *means, change_cell(change(results, arm, "base", "other_domains"))])
+    headings = ["arm", "trained on", *names, "other domains, mean"]
+    return f"Changes from the base, in points; in bold the domain trained on:\n\n{markdown(headings, rows)}"
+
+
 def skills_table(results: Results) -> str:
     """Success of every arm on each skill."""
     names = list(next(iter(results.runs[0].arms.values())).ood)

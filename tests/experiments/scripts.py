@@ -30,8 +30,11 @@ def suite(successes: int, episodes: int, first_seed: int) -> dict[str, Any]:
     return {"outcomes": outcomes, "seeds": list(range(first_seed, first_seed + episodes))}
 
 
-def write_run(run: SeedRun, successes: Mapping[str, int], *, episodes: int = 20, skill: int = 18) -> None:
-    """A finished run: each arm succeeds in `successes[arm]` of the episodes of every domain, and in `skill` of 20."""
+def write_run(
+    run: SeedRun, successes: Mapping[str, int], *, episodes: int = 20, skill: int = 18, other: int = 5
+) -> None:
+    """A finished run: each arm succeeds in `successes[arm]` of the episodes of every domain, and in `skill` of 20; in
+    domains that it was not trained on in `other`, the base in 5."""
     config, stages = run.config, {}
     first = config.evaluate.first_seed
     ledger = Ledger()
@@ -41,6 +44,9 @@ def write_run(run: SeedRun, successes: Mapping[str, int], *, episodes: int = 20,
             "checkpoint": f"checkpoints/{arm}",
             "temperature": 1.0,
             "in_domain": {name: suite(number, episodes, first) for name in config.data.domains},
+            "other_domains": {
+                name: suite(5 if arm == "base" else other, episodes, first) for name in config.evaluate.other_domains
+            },
             "ood": {"sort": suite(skill, 20, first)},
         }
         write_json(run.dir / "evaluation" / f"{arm}.json", evaluation)

@@ -62,6 +62,7 @@ def test_the_command_of_a_seed_is_the_config_it_is_checked_against(name):
     assert config == run.config
     assert (config.run.seed, config.data.first_seed, config.evaluate.first_seed) == (3, 30_000, 1_030_000)
     assert config.data.domains == ("retail",) and "pretrain" not in config.run.stages
+    assert config.evaluate.other_domains == ("terminal", "coding", "search")
 
 
 def test_the_base_is_made_once_and_by_no_seed():
@@ -115,6 +116,37 @@ def test_each_domain_counts_the_same_and_half_a_seed_does_not_count(config):
     assert rate(found, "sft", "in_domain").mean == pytest.approx(0.25)
     assert rate(found, "sft", "ood").mean == pytest.approx(0.75)
     assert rate(found, "sft", "in_domain", "terminal").mean == 0
+
+
+def test_what_becomes_of_the_domains_that_were_not_trained_on(config):
+    compare = script("compare_arms")
+    runs = compare.planned(config, "each", [0, 1])
+    for run in runs:
+        retail = run.config.data.domains == ("retail",)
+        write_run(run, {"base": 4, "sft": 8}, other=3 if retail else 11)
+    found = Results.model_validate(compare.record(config, "each", runs, "test"))
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in compare.other_domains_table(found).splitlines()
+    ]
+    assert rows[2] == ["arm", "trained on", "retail", "terminal", "other domains, mean"]
+    # 8 of 20 less 4; of the other domain 3 less 5, or 11 less 5. Both seeds alike: Student's intervals have no width
+    gained, lost, other = (f"{x} [{x} to {x}]" for x in ("+20.0", "\N{MINUS SIGN}10.0", "+30.0"))
+    assert rows[4] == ["sft", "retail", f"**{gained}**", lost, lost]
+    assert rows[5] == ["sft", "terminal", other, f"**{gained}**", other]
+    # the column of a domain: what training on the others did to it
+    assert rows[6][:2] == ["sft", "*others, mean*"]
+    assert [cell.split()[0] for cell in rows[6][2:]] == ["+30.0", "\N{MINUS SIGN}10.0", "+10.0"]
+    assert rate(found, "sft", "ood").mean == pytest.approx(0.9)  # no part of the skills
+
+
+def test_one_domain_of_a_config_alone_has_the_others_too_and_all_domains_have_none(config):
+    compare = script("compare_arms")
+    rates = {0: {"base": 4, "sft": 8, "pivotrl": 8}}
+    alone, mixed = (results(config, domains, rates) for domains in ("retail", "mixed"))
+    assert "| sft | retail |" in compare.other_domains_table(alone)
+    assert "others, mean" not in compare.section(alone.model_dump(mode="json"))
+    assert compare.other_domains_table(mixed) == ""
+    assert "trained on" not in compare.section(mixed.model_dump(mode="json"))
 
 
 def test_costs_leave_evaluation_out_and_name_the_profile(config):

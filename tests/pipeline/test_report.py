@@ -127,7 +127,8 @@ def test_json_keeps_the_contract(run_dir: Path) -> None:
     assert set(report) == {"headline", "arms", "differences", "pivots", "command", "config"}
     assert list(report["arms"]) == ["base", "sft", "pivotrl"]
     for arm in report["arms"].values():
-        assert set(arm) == {"in_domain", "ood", "in_domain_mean", "ood_mean", "ledger"}
+        assert set(arm) == {"in_domain", "other_domains", "ood", "in_domain_mean", "ood_mean", "ledger"}
+        assert arm["other_domains"] == {}
         for value in (*arm["in_domain"].values(), *arm["ood"].values(), arm["in_domain_mean"], arm["ood_mean"]):
             assert set(value) == {"mean", "ci95", "n"}
             assert value["ci95"][0] <= value["mean"] <= value["ci95"][1]
@@ -154,6 +155,22 @@ def test_numbers_are_those_of_the_outcomes(run_dir: Path) -> None:
     assert change["ood"]["sums"] == paired_difference(outcomes["sft"], outcomes["base"]).to_json()
     assert change["ood_mean"]["mean"] == pytest.approx((-0.4 - 0.3 - 0.3) / 3)
     assert change["paired"] is True
+
+
+def test_domains_not_trained_on_have_a_table_of_their_own(run_dir: Path) -> None:
+    before, wins = build_report(run_dir), {"base": 4, "sft": 1, "pivotrl": 4}
+    assert "Domains not trained on" not in page_of(run_dir)
+    for arm, number in wins.items():
+        other = {"kitchen": {"outcomes": [1] * number + [0] * (8 - number), "seeds": list(range(8))}}
+        put(run_dir / "evaluation" / f"{arm}.json", {**evaluation(arm), "other_domains": other})
+    report = build_report(run_dir)
+    assert report["arms"]["sft"]["other_domains"]["kitchen"]["mean"] == 1 / 8
+    assert report["differences"]["sft"]["other_domains"]["kitchen"]["mean"] == -3 / 8
+    for arm in wins:  # they are no part of the means
+        for mean in ("in_domain_mean", "ood_mean"):
+            assert report["arms"][arm][mean] == before["arms"][arm][mean]
+    text = Page(page_of(run_dir)).text
+    assert "Domains not trained on" in text and "kitchen" in text
 
 
 def test_pairs_are_matched_by_seed_and_other_seeds_are_not_paired(run_dir: Path) -> None:
