@@ -70,6 +70,9 @@ class ProfileSection(Section):
     """Largest probability that `samples` actions would decide otherwise, at which sampling stops (adaptive)."""
     share: float = Field(default=1.0, gt=0, le=1)
     """Share of the trajectories that are profiled."""
+    screen_above: float = Field(default=1.0, gt=0, le=1)
+    """Probability of the demonstrated action under the frozen policy from which on a candidate is not sampled: it would
+    pass nearly always (1: all are sampled)."""
     branches_per_trunk: int = Field(default=32, ge=1)
     """Most actions sampled on one trunk at a time; a longer trajectory is prefilled again for the rest."""
     chunk: int = Field(default=128, ge=1)
@@ -201,7 +204,12 @@ class Config(Section):
         values = merged(self.model_dump(), tables)
         if values["select"]["rule"] == "random":
             # the control looks at no reward: how the others profile does not concern it
-            for section, field, off in (("profile", "adaptive", False), ("train", "reprofile_below", 0.0)):
+            looks = (
+                ("profile", "adaptive", False),
+                ("profile", "screen_above", 1.0),
+                ("train", "reprofile_below", 0.0),
+            )
+            for section, field, off in looks:
                 if field not in tables.get(section, {}):
                     values[section][field] = off
         values["run"]["arms"], values["arms"] = (), {name: {"method": self.arms[name].method}}
@@ -235,6 +243,8 @@ class Config(Section):
             raise ValueError("select.threshold: 0 exclusive keeps nothing; set select.inclusive or raise it")
         if self.select.rule == "random" and self.profile.adaptive:
             raise ValueError("profile.adaptive: select.rule = 'random' keeps every candidate, whatever is sampled")
+        if self.select.rule == "random" and self.profile.screen_above < 1:
+            raise ValueError("profile.screen_above: select.rule = 'random' keeps every candidate, likely or not; use 1")
         if self.select.rule == "random" and self.train.reprofile_below:
             raise ValueError("train.reprofile_below: select.rule = 'random' has no pivots to choose anew; use 0")
         for name in self.arms:

@@ -61,6 +61,8 @@ FAULTS = [
     ("[profile]\nadaptive = true\n[arms.x]\nmethod = 'pivot_rl'\nprofile = { samples = 2 }\n", [],
      r"arms\.x\.profile: least=4 is more than samples=2"),
     ("[profile]\nadaptive = true\n[select]\nrule = 'random'\n", [], r"profile\.adaptive: select\.rule = 'random'"),
+    ("[profile]\nscreen_above = 0.9\n[select]\nrule = 'random'\n", [],
+     r"profile\.screen_above: select\.rule = 'random'"),
     ("[train]\nreprofile_below = 0.2\n[select]\nrule = 'random'\n", [],
      r"train\.reprofile_below: select\.rule = 'random'"),
     ("[arms.x]\nmethod = 'pivot_rl'\nselect = { rule = 'random' }\ntrain = { reprofile_below = 0.2 }\n", [],

@@ -24,6 +24,7 @@ from pivot_jax.config import Config, ProfileSection, SelectSection
 from pivot_jax.objective.posterior import JEFFREYS, Beta, fit_beta, more_passes
 from pivot_jax.objective.signal import is_pivot
 from pivot_jax.pipeline.profile_store import JUDGED, ProfileStore
+from pivot_jax.pipeline.screening import screened
 
 KEEP, DROP, OPEN = "keep", "drop", "open"
 """Decisions on a candidate."""
@@ -74,18 +75,22 @@ def rounds(section: ProfileSection) -> list[tuple[int, int]]:
 
 
 def draws_asked(store: ProfileStore, rows: Sequence[int], config: Config) -> NDArray[np.int64]:
-    """`[C]`: how many draws a config asks for at the candidates stored at `rows`, as far as the stored ones tell.
+    """`[C]`: how many draws a config asks for at the candidates stored at `rows`, as far as the stored ones tell; none
+    where its screening leaves the candidate out.
 
     Once that many are stored, it either asks for more or is done.
     """
-    if not config.profile.adaptive:
-        return np.full(len(rows), config.profile.samples, np.int64)
-    found = stored_plan(store, rows, config)
-    return found.drawn + found.draws
+    likely = screened(store.path, rows, config.profile)
+    asked = np.where(likely, 0, config.profile.samples)
+    if config.profile.adaptive:
+        found = stored_plan(store, np.asarray(rows)[~likely].tolist(), config)
+        asked[~likely] = found.drawn + found.draws
+    return asked
 
 
 def stored_plan(store: ProfileStore, rows: Sequence[int], config: Config) -> Plan:
-    """`plan` of the candidates stored at `rows`, by the adaptive profile and the pivot rule of a config."""
+    """`plan` of the candidates stored at `rows`, none of them screened out, by the adaptive profile and the pivot rule
+    of a config."""
     profile, reward = config.profile, config.select.reward
     stored = store.stored()[rows, : profile.samples]
     rewards, judged = np.zeros(stored.shape, np.float32), np.zeros(stored.shape, np.bool_)

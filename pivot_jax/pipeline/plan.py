@@ -60,7 +60,7 @@ def _work(config: Config, stage: str) -> str:
     """The size of a stage's work, as far as the config tells."""
     evaluate = config.evaluate
     profile = config.profile
-    most = "up to " if profile.adaptive else ""
+    most = "up to " if profile.adaptive or profile.screen_above < 1 else ""
     demonstrated = f"{config.data.tasks} demonstrated tasks in each of {', '.join(config.data.domains)}"
     episodes = f"{evaluate.episodes} episodes a domain, {evaluate.questions} questions a skill"
     next_actions = f"{evaluate.actions} actions at {evaluate.turns or 'all'} held-out turns"

@@ -51,7 +51,7 @@ class ProfileStore:
     def __init__(
         self, path: Path, key: Mapping[str, Any], *, candidates: int, draws: int, tokens: int, chunk: int
     ) -> None:
-        self._path = path
+        self.path = path
         self._shape = (candidates, draws, tokens)
         self._chunk = chunk
         header = {**key, "candidates": candidates, "tokens": tokens, "chunk": chunk}
@@ -115,7 +115,7 @@ class ProfileStore:
             status: `[C, K]`.
             settings: what they follow from, as `settings_of` gives it back.
         """
-        finals = {kind: self._path / kind / name for kind in ("rewards", "status")}
+        finals = {kind: self.path / kind / name for kind in ("rewards", "status")}
         for kind, values in (("rewards", rewards), ("status", status)):
             _remove(finals[kind].with_name(f"{name}{UNFINISHED}"))
             self.write(f"{kind}/{name}{UNFINISHED}", values)
@@ -129,7 +129,7 @@ class ProfileStore:
 
     def verdict_names(self) -> list[str]:
         """Names of the verifiers whose verdicts are stored, in alphabetical order."""
-        folders = [path.parent for path in (self._path / "status").glob("*/zarr.json")]
+        folders = [path.parent for path in (self.path / "status").glob("*/zarr.json")]
         return sorted(folder.name for folder in folders if not folder.name.endswith(UNFINISHED))
 
     def settings_of(self, name: str) -> dict[str, Any] | None:
@@ -139,25 +139,25 @@ class ProfileStore:
 
     def settings_file(self, name: str) -> Path:
         """Where `write_verdicts` stores the settings of this name."""
-        return self._path / "settings" / f"{name}.json"
+        return self.path / "settings" / f"{name}.json"
 
     def has(self, name: str) -> bool:
         """Whether an array of this name is stored."""
-        return (self._path / name / "zarr.json").exists()
+        return (self.path / name / "zarr.json").exists()
 
     def read(self, name: str) -> NDArray[Any]:
         """A whole array, `[C, K]` or `[C, K, T]`; draws that are not stored hold the fill value."""
         if not self.has(name):
             if name == "lengths":
                 return np.full(self.shape, -1, np.int32)
-            raise KeyError(f"{self._path}: no array {name!r} is stored")
+            raise KeyError(f"{self.path}: no array {name!r} is stored")
         array = ts.open({"driver": "zarr3", "kvstore": self._kvstore(name)}, open=True).result()
         held = min(self.shape[1], array.shape[1])
         room = [(0, 0), (0, self.shape[1] - held), (0, 0)][: array.rank]
         return np.pad(array[:, :held].read().result(), room, constant_values=-1 if name == "lengths" else 0)
 
     def _kvstore(self, name: str) -> str:
-        return f"file://{self._path.absolute()}/{name}/"
+        return f"file://{self.path.absolute()}/{name}/"
 
     def _grown(self, store: Any) -> Any:
         """The first K draws of an array, which is made as long as that if it is shorter."""

@@ -32,6 +32,7 @@ from pivot_jax.pipeline.progress import progress
 from pivot_jax.pipeline.run import Run, complete, require
 from pivot_jax.pipeline.sampling_mesh import sampling_run
 from pivot_jax.pipeline.scoring import REWARDS, score_sampled, verifiers
+from pivot_jax.pipeline.screening import screening_cost, write_likelihoods
 from pivot_jax.policy.mesh import parts
 from pivot_jax.policy.spec import Parameters
 from pivot_jax.policy.weights import read_weights
@@ -88,6 +89,8 @@ def profile(run: Run, console: Console) -> None:
     sampled_now = 0
     with jax.set_mesh(run.mesh):
         params = read_weights(run.policy_dir, run.arch, run.mesh, run.rules)
+        if any(own.profile.screen_above < 1 for own, _ in rules):
+            write_likelihoods(run, params, prepared, [point.candidate.id for point in points], store.path)
         while (missing := wanted_draws(store, rules) & ~store.stored()).any():
             chunks = [slice(begin, begin + section.chunk) for begin in range(0, len(points), section.chunk)]
             chunks = [chunk for chunk in chunks if missing[chunk].any()]
@@ -163,8 +166,8 @@ def _alike(missing: NDArray[np.bool_]) -> list[tuple[list[int], list[int]]]:
 def profile_cost(run: Run, config: Config, prepared: Sequence[Prepared], store: ProfileStore) -> Cost:
     """What the part of the stored profile that a config uses cost, whichever calls made it, and for whom.
 
-    Counted from what is stored, each trunk prefilled once a round. Seconds are those of the whole profile, in
-    proportion to the actions.
+    Counted from what is stored, each trunk prefilled once a round, with the forward pass of screening. Seconds of the
+    sampling are those of the whole profile, in proportion to the actions.
     """
     lengths, section, cost = store.read("lengths"), config.profile, Cost.zero()
     points = profiled_points(prepared, run.config.profile.share)
@@ -179,7 +182,8 @@ def profile_cost(run: Run, config: Config, prepared: Sequence[Prepared], store: 
             cost += sampling_cost(run.arch, laid_out, lengths[rows, begin:end].reshape(-1).tolist())
     whole = sum(read_json(run.dir / "profile" / "seconds.json").values())
     seconds = whole * cost.rollout_turns / int((lengths >= 0).sum())
-    return replace(cost, verifier_calls=cost.rollout_turns, seconds=seconds)
+    sampled = replace(cost, verifier_calls=cost.rollout_turns, seconds=seconds)
+    return sampled + screening_cost(store.path, len(members), section)
 
 
 def charged_profile(run: Run, config: Config) -> Cost:

@@ -3,8 +3,8 @@
 A policy that learns makes its pivots uniform: their groups agree, and carry no gradient (Proposition 3.1). So the share
 of mixed groups since the last checkpoint is looked at, and when it is low the current policy is sampled at candidates
 drawn from all of the arm's. The pivots among them, by the arm's own rule, are what the next steps train on; the
-reference policy stays pi_0. Everything follows from the checkpoint, the metrics up to it and (seed, step), so that a
-resumed run decides and samples alike.
+reference policy stays pi_0, and likelihood screening (`screening`) leaves no candidate out. Everything follows from the
+checkpoint, the metrics up to it and (seed, step), so that a resumed run decides and samples alike.
 """
 
 from __future__ import annotations

@@ -24,8 +24,10 @@ from pivot_jax.pipeline.ledger import Ledger
 from pivot_jax.pipeline.profile_store import ERROR, JUDGED, ProfileStore
 from pivot_jax.pipeline.profiling import ProfiledPoint, open_store, profiled_points, within_share
 from pivot_jax.pipeline.run import Run, complete, require
+from pivot_jax.pipeline.screening import screened
 
 PIVOT = "pivot"
+LIKELY = "likely: not sampled"
 
 
 def reasons(rewards: NDArray[np.float32], valid: NDArray[np.bool_], section: SelectSection) -> list[str]:
@@ -111,24 +113,25 @@ def selection(
     """What is kept of the candidates `points`, stored at `rows`, and why the others are not: the content of a manifest.
 
     Of the stored samples only those count that the config's own profile draws: the first `profile.samples`, or fewer
-    where it is adaptive.
+    where it is adaptive, and none where it screens the candidate out.
 
     Raises:
         ValueError: an adaptive profile whose stored samples leave a candidate undecided: it is not complete.
     """
     section, samples = config.select, config.profile.samples
-    drawn, prior = np.full(len(rows), samples), None
+    likely = screened(store.path, rows, config.profile)
+    drawn, prior = np.where(likely, 0, samples), None
     if config.profile.adaptive:
-        found = stored_plan(store, rows, config)
+        found = stored_plan(store, np.asarray(rows)[~likely].tolist(), config)
         if (found.decision == OPEN).any():
             raise ValueError(f"{int((found.decision == OPEN).sum())} candidates are undecided; run the stage 'profile'")
-        drawn, prior = found.drawn, found.prior._asdict()
+        drawn[~likely], prior = found.drawn, found.prior._asdict()
     used = np.arange(samples) < drawn[:, None]
     rewards, status = (store.read(f"{kind}/{section.reward}")[rows, :samples] for kind in ("rewards", "status"))
     exact, exact_status = (store.read(f"{kind}/exact")[rows, :samples] for kind in ("rewards", "status"))
     valid = used & (status == JUDGED)
     return {
-        **decisions(points, rewards, valid, section),
+        **decisions(points, rewards, valid, section, likely),
         "pass_rates_exact": _pass_rates(exact, used & (exact_status == JUDGED)),
         "threshold": section.threshold,
         "k": samples,
@@ -139,10 +142,17 @@ def selection(
 
 
 def decisions(
-    points: Sequence[ProfiledPoint], rewards: NDArray[np.float32], valid: NDArray[np.bool_], section: SelectSection
+    points: Sequence[ProfiledPoint],
+    rewards: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    section: SelectSection,
+    likely: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
-    """The part of a manifest that follows from rewards `[C, K]` alone: counts, pass rates, and the pivots."""
+    """The part of a manifest that follows from rewards `[C, K]` alone, and from what was screened out, `likely` `[C]`:
+    counts, pass rates, and the pivots."""
     decided, pass_rates = reasons(rewards, valid, section), _pass_rates(rewards, valid)
+    if likely is not None:
+        decided = [LIKELY if out else reason for out, reason in zip(likely, decided, strict=True)]
     return {
         **summary(rewards, valid, decided),
         "pass_rates": pass_rates,
