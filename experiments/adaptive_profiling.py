@@ -1,12 +1,15 @@
-"""Adaptive profiling against a fixed K: which pivots it finds, and for how many samples.
+"""Adaptive and screened profiling against a fixed K: which pivots they find, and for how many samples.
 
     python experiments/adaptive_profiling.py                    # simulated candidates
-    python experiments/adaptive_profiling.py --run RUN_DIR      # the profile store of a run, K >= 32
 
-Hardware: one CPU core, about two minutes. Replays draws in their stored order, prints a table for each population and
-threshold, and writes experiments/results/adaptive_profiling.json. Truths: the rule's decision on K = 32 draws and,
-where the pass rate p is known, p < λ with P(mixed group of 16) >= 1/2. Expected at λ = 0.6 and doubt 0.04: the pivots
-of K = 32 at Jaccard 0.9 or more for less than half of the samples, where a fixed K = 16 reaches about 0.8.
+    pivot-jax run configs/profiling/mixed.toml                  # stores 32 samples a candidate
+    python experiments/adaptive_profiling.py --run runs/profiling_mixed
+
+Hardware: one CPU core, about two minutes, without the run. Replays draws in their stored order, prints a table for each
+population and threshold, and writes experiments/results/adaptive_profiling.json, of a run adaptive_profiling_NAME.json.
+Truths: the rule's decision on K = 32 draws and, where the pass rate p is known, p < λ with P(mixed group of 16) >= 1/2.
+Expected at λ = 0.6 and doubt 0.04: the pivots of K = 32 at Jaccard 0.9 or more for less than half of the samples, where
+a fixed K = 16 reaches about 0.8. A run whose profile holds likelihoods shows what screening by them finds.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from pivot_jax.objective.posterior import (
 from pivot_jax.pipeline.adaptive import KEEP, Schedule, plan, rule_on_counts
 from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.profile_store import JUDGED, ProfileStore
+from pivot_jax.pipeline.screening import FILE as LIKELIHOODS
 
 K, GROUP, SEED, RESAMPLES = 32, 16, 0, 1000
 POPULATIONS = {  # share that always fails, share that always passes, and Beta(a, b) of the rest
@@ -50,6 +54,8 @@ SCHEDULES = {
     **{f"adaptive, rounds of 8, doubt {doubt}": Schedule(8, 8, K, doubt) for doubt in (0.02, 0.04)},
     **{f"adaptive, most 16, doubt {doubt}": Schedule(most=16, doubt=doubt) for doubt in (0.02, 0.04)},
 }
+LEVELS = (0.8, 0.9, 0.95, 0.99)
+"""Values of `profile.screen_above`."""
 TURNS, BRANCHES = 10, 32
 """Candidates of a trunk, and most branches sampled on one prefill of it: what the prefills are counted with."""
 
@@ -76,8 +82,19 @@ def simulate(shares: tuple[float, float, float, float], candidates: int) -> tupl
     return rates, (rng.random((candidates, K)) < rates[:, None]).astype(np.float32)
 
 
-def load(run: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_], SelectSection]:
-    """Rewards and whether judged, `[C, K]`, of a run, and its pivot rule."""
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """The profile of a run: rewards and whether judged, `[C, K]`, the pivot rule, and the probabilities `[C]` of the
+    demonstrated actions if some arm screens by them."""
+
+    rewards: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    rule: SelectSection
+    probability: NDArray[np.float64] | None
+
+
+def load(run: Path) -> Stored:
+    """The profile of a run of at least K samples a candidate."""
     header, config = read_json(run / "profile" / "store.json"), read_json(run / "config.json")
     sizes = {name: header.pop(name) for name in ("candidates", "tokens", "chunk")}
     if config["profile"]["samples"] < K:
@@ -85,8 +102,10 @@ def load(run: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_], SelectSecti
     store = ProfileStore(run / "profile", header, draws=K, **sizes)
     if (store.read("lengths") < 0).any():
         raise SystemExit(f"{run}: its profile is not complete")
-    section = SelectSection(**config["select"])
-    return store.read(f"rewards/{section.reward}"), store.read(f"status/{section.reward}") == JUDGED, section
+    section, likelihoods = SelectSection(**config["select"]), run / "profile" / LIKELIHOODS
+    probability = np.exp(read_json(likelihoods)["logprobs"]) if likelihoods.exists() else None
+    rewards, status = (store.read(f"{kind}/{section.reward}") for kind in ("rewards", "status"))
+    return Stored(rewards, status == JUDGED, section, probability)
 
 
 def prefills(drawn: NDArray[np.int64], least: int, step: int) -> float:
@@ -99,8 +118,14 @@ def prefills(drawn: NDArray[np.int64], least: int, step: int) -> float:
     return float(total) / -(-len(drawn) // TURNS)
 
 
-def outcomes(rewards: NDArray[np.float32], valid: NDArray[np.bool_], rule: SelectSection) -> dict[str, Outcome]:
-    """Every way of sampling, on the same draws."""
+def outcomes(
+    rewards: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    rule: SelectSection,
+    probability: NDArray[np.float64] | None = None,
+) -> dict[str, Outcome]:
+    """Every way of sampling, on the same draws; screened ones where the probabilities of the demonstrated actions are
+    known."""
     found = {}
     for fixed in (4, 8, 16, K):
         drawn = np.full(len(rewards), fixed)
@@ -118,6 +143,18 @@ def outcomes(rewards: NDArray[np.float32], valid: NDArray[np.bool_], rule: Selec
         drawn = posterior_test(rewards, valid, rule, floor)
         name = f"posterior test, mixed floor {floor}"
         found[name] = Outcome(drawn, decide(rewards, valid, drawn, rule), prefills(drawn, 4, 4))
+    if probability is not None:
+        for level in LEVELS:
+            asked, schedule = probability < level, Schedule()
+            drawn = np.where(asked, K, 0)
+            found[f"fixed {K}, screened at {level}"] = Outcome(
+                drawn, decide(rewards, valid, drawn, rule), prefills(drawn, K, K)
+            )
+            drawn = np.zeros_like(drawn)
+            drawn[asked] = plan(rewards[asked], valid[asked], everything[asked], schedule, rule).drawn
+            found[f"adaptive, doubt 0.04, screened at {level}"] = Outcome(
+                drawn, decide(rewards, valid, drawn, rule), prefills(drawn, schedule.least, schedule.round_size)
+            )
     return found
 
 
@@ -201,11 +238,16 @@ def captured(
 
 
 def study(
-    name: str, rewards: NDArray[np.float32], valid: NDArray[np.bool_], rates: NDArray[Any] | None, rule: SelectSection
+    name: str,
+    rewards: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    rates: NDArray[Any] | None,
+    rule: SelectSection,
+    probability: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
     """One population under one rule: measure and print."""
     true = None if rates is None else (rates < rule.threshold) & (1 - rates**GROUP - (1 - rates) ** GROUP >= 0.5)
-    found = outcomes(rewards, valid, rule)
+    found = outcomes(rewards, valid, rule, probability)
     passes, judged = counts(rewards, valid, np.full(len(rewards), K))
     table = measure(found, passes, true)
     print(f"\n{name}, λ = {rule.threshold}, {len(rewards)} candidates, prior {fit_beta(passes, judged)}")
@@ -238,12 +280,14 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description="Adaptive profiling against a fixed K.")
     arguments.add_argument("--run", type=Path, help="run directory; without it the populations are simulated")
     arguments.add_argument("--candidates", type=int, default=10_000, help="of each simulated population")
-    arguments.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "adaptive_profiling.json")
+    arguments.add_argument("--out", type=Path, help="the results file")
     options, began = arguments.parse_args(), time.time()
     results: dict[str, Any] = {}
+    file = "adaptive_profiling.json"
     if options.run:
-        rewards, valid, rule = load(options.run)
-        results |= study(options.run.name, rewards, valid, None, rule)
+        stored, name = load(options.run), options.run.name.removeprefix("profiling_")
+        file = f"adaptive_profiling_{name}.json"
+        results |= study(name, stored.rewards, stored.valid, None, stored.rule, stored.probability)
     else:
         for threshold in (0.6, 1.0):
             for name, shares in POPULATIONS.items():
@@ -265,8 +309,9 @@ def main() -> None:
         "populations": "run" if options.run else POPULATIONS,
         "results": results,
     }
-    write_json(options.out, record)
-    print(f"written: {options.out.name}, {record['seconds']} s")
+    out = options.out or Path(__file__).parent / "results" / file
+    write_json(out, record)
+    print(f"written: {out.name}, {record['seconds']} s")
 
 
 if __name__ == "__main__":

@@ -57,16 +57,38 @@ def test_a_stored_profile_is_replayed(study, tmp_path):
     select = {"threshold": 0.7, "reward": "functional"}
     write_json(tmp_path / "config.json", {"profile": {"samples": 32}, "select": select})
 
-    read, valid, rule = study.load(tmp_path)
-    assert np.array_equal(read, rewards) and np.array_equal(valid, status == JUDGED) and rule.threshold == 0.7
+    stored = study.load(tmp_path)
+    assert np.array_equal(stored.rewards, rewards) and np.array_equal(stored.valid, status == JUDGED)
+    assert stored.rule.threshold == 0.7 and stored.probability is None
 
-    result = study.study("stored", read, valid, None, rule)["stored"]
+    result = study.study("stored", stored.rewards, stored.valid, None, stored.rule)["stored"]
     arms = result["arms"]
     assert arms["fixed 32"]["jaccard_k32"]["mean"] == arms["adaptive, doubt 0.0"]["jaccard_k32"]["mean"] == 1.0
     assert arms["adaptive, doubt 0.0"]["samples"]["mean"] < 32
-    uniform = [len(set(row[ok])) < 2 for row, ok in zip(rewards, valid, strict=True)]
+    uniform = [len(set(row[ok])) < 2 for row, ok in zip(rewards, stored.valid, strict=True)]
     assert result["uniform_at"]["32"] == np.mean(uniform)
     json.dumps(result, allow_nan=False)
+
+
+def test_screened_candidates_are_no_pivots_and_cost_nothing(study, tmp_path):
+    rewards = np.tile(np.float32([0, 1]), (4, 16))
+    store = ProfileStore(tmp_path / "profile", {"weights": "abc"}, candidates=4, draws=32, tokens=3, chunk=4)
+    store.write("rewards/functional", rewards)
+    store.write("status/functional", np.full((4, 32), JUDGED, np.int8))
+    store.write("lengths", np.full((4, 32), 2, np.int32))
+    write_json(tmp_path / "config.json", {"profile": {"samples": 32}, "select": {"threshold": 0.8}})
+    write_json(tmp_path / "profile" / study.LIKELIHOODS, {"logprobs": np.log([0.1, 0.85, 0.92, 0.995]).tolist()})
+    stored = study.load(tmp_path)
+    found = study.outcomes(stored.rewards, stored.valid, stored.rule, stored.probability)
+    assert found["fixed 32"].kept.all()
+    for level, kept in {0.8: [1, 0, 0, 0], 0.9: [1, 1, 0, 0], 0.95: [1, 1, 1, 0], 0.99: [1, 1, 1, 0]}.items():
+        one, adaptive = found[f"fixed 32, screened at {level}"], found[f"adaptive, doubt 0.04, screened at {level}"]
+        assert one.kept.tolist() == adaptive.kept.tolist() == [bool(keep) for keep in kept]
+        assert one.drawn.tolist() == [32 * keep for keep in kept]
+        assert all((adaptive.drawn > 0) == one.kept) and all(adaptive.drawn <= one.drawn)
+    table = study.measure(found, stored.rewards.sum(axis=1).astype(int), None)
+    assert table["fixed 32, screened at 0.9"]["samples"]["mean"] == 16
+    assert table["fixed 32, screened at 0.9"]["jaccard_k32"]["mean"] == 0.5
 
 
 def test_a_profile_with_too_few_draws_is_refused(study, tmp_path):
