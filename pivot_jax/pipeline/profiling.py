@@ -32,7 +32,7 @@ from pivot_jax.pipeline.progress import progress
 from pivot_jax.pipeline.run import Run, complete, require
 from pivot_jax.pipeline.sampling_mesh import sampling_run
 from pivot_jax.pipeline.scoring import REWARDS, score_sampled, verifiers
-from pivot_jax.pipeline.screening import screening_cost, write_likelihoods
+from pivot_jax.pipeline.screening import check_screening, screening_cost, write_likelihoods
 from pivot_jax.policy.mesh import parts
 from pivot_jax.policy.spec import Parameters
 from pivot_jax.policy.weights import read_weights
@@ -91,6 +91,8 @@ def profile(run: Run, console: Console) -> None:
         params = read_weights(run.policy_dir, run.arch, run.mesh, run.rules)
         if any(own.profile.screen_above < 1 for own, _ in rules):
             write_likelihoods(run, params, prepared, [point.candidate.id for point in points], store.path)
+            for own, rows in rules:
+                check_screening(store.path, rows, own.profile)
         while (missing := wanted_draws(store, rules) & ~store.stored()).any():
             chunks = [slice(begin, begin + section.chunk) for begin in range(0, len(points), section.chunk)]
             chunks = [chunk for chunk in chunks if missing[chunk].any()]

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from pivot_jax.config import ProfileSection
+from pivot_jax.config import ConfigError, ProfileSection
 from pivot_jax.hosts.arrays import on_host
 from pivot_jax.hosts.exchange import first_says
 from pivot_jax.pipeline.artifacts import read_json, write_json
@@ -101,6 +101,15 @@ def screened(folder: Path, rows: Sequence[int], section: ProfileSection) -> NDAr
         return np.zeros(len(rows), np.bool_)
     logprobs = np.array(read_json(folder / FILE)["logprobs"])[list(rows)]
     return np.exp(logprobs) >= section.screen_above
+
+
+def check_screening(folder: Path, rows: Sequence[int], section: ProfileSection) -> None:
+    """ConfigError if the section leaves none of these candidates to sample."""
+    if screened(folder, rows, section).all():
+        raise ConfigError(
+            f"profile.screen_above: the policy takes every demonstrated action with probability {section.screen_above} "
+            "or more, so nothing is left to sample; raise it"
+        )
 
 
 def screening_cost(folder: Path, candidates: int, section: ProfileSection) -> Cost:

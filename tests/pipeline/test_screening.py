@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pivot_jax.config import ConfigError
 from pivot_jax.config_files import validate
 from pivot_jax.objective.signal import is_pivot
 from pivot_jax.pipeline import screening
@@ -146,6 +147,11 @@ def test_adaptive_rounds_go_on_among_the_others(whole, tmp_path):
     drawn = store.stored().sum(axis=1)
     assert not drawn[likely].any() and drawn[~likely].min() == 2 and drawn[~likely].max() == SAMPLES
     assert drawn.mean() == pytest.approx(manifest["drawn"])
+
+
+def test_screening_that_leaves_nothing_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"profile\.screen_above: .* probability 1e-30 or more.*; raise it"):
+        profiled(tmp_path / "run", {"screen_above": 1e-30})
 
 
 def test_an_interrupted_profile_computes_the_probabilities_once(alone, tmp_path, monkeypatch):
