@@ -68,7 +68,7 @@ def demonstrated_logprobs(
     sequences = [(n, sequence) for n, item in enumerate(prepared) for sequence in item.rendered.sequences()]
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i][1].ids))
     shape = SequenceShape.holding([sequence for _, sequence in sequences], run, TRUNK_BUCKET)
-    size, by_token = max(1, run.config.profile.chunk // 4), {}
+    size, of_sequence = max(1, run.config.profile.chunk // 4), {}
     for begin in range(0, len(order), size):
         members = order[begin : begin + size]
         chosen = [sequences[i][1] for i in members]
@@ -77,10 +77,10 @@ def demonstrated_logprobs(
         batch = sequence_batch(run, filled, shape.halved(filled, run, TRUNK_BUCKET))
         logprobs = on_host(_logprobs_at(params, batch.tokens, batch.places, run.arch, run.rules))
         for row, (i, sequence) in enumerate(zip(members, chosen, strict=True)):
-            by_token[i] = logprobs[row, : int(sequence.action_mask.sum())]
+            of_sequence[i] = logprobs[row, : int(sequence.action_mask.sum())]
     of_item: dict[int, list[NDArray[np.float32]]] = {}
     for i, (n, _) in enumerate(sequences):
-        of_item.setdefault(n, []).append(by_token[i])
+        of_item.setdefault(n, []).append(of_sequence[i])
     found: dict[str, float] = {}
     for n, item in enumerate(prepared):
         # every action is in exactly one sequence, in order

@@ -1,7 +1,8 @@
-"""What `test_runs` leaves out, by other exchanges: adaptive profiling, a sampling mesh, adapters, E2E RL."""
+"""What `test_runs` leaves out: profiles that adapt and screen, a sampling mesh, adapters, E2E RL."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from pivot_jax.pipeline.metrics import read_metrics
@@ -36,6 +37,7 @@ domains = ["terminal"]
 max_new_tokens = 16
 [profile]
 samples = 6
+screen_above = 0.9
 adaptive = true
 least = 2
 round_size = 2
@@ -73,7 +75,11 @@ def test_two_processes_do_as_one_does(tmp_path):
         run(count, words, tmp_path / "cache")
     assert_profiles_agree(one, two)
     draws = (stored(one, "lengths") > 0).sum(axis=1)
-    assert set(draws.tolist()) <= {2, 4, 6} and len(set(draws.tolist())) > 1  # some were decided earlier
+    assert set(draws.tolist()) <= {0, 2, 4, 6} and len(set(draws[draws > 0].tolist())) > 1  # some were decided earlier
+    likelihoods = [read(run_dir / "profile" / "demonstrated.json")["logprobs"] for run_dir in (one, two)]
+    np.testing.assert_allclose(*likelihoods, atol=1e-4)
+    np.testing.assert_array_equal(draws == 0, np.exp(likelihoods[0]) >= 0.9)
+    assert 0 < (draws == 0).sum() < len(draws)
     assert_training_agrees(one, two, ("pivotrl", "e2e"))
     for arm in ("pivotrl", "e2e"):
         assert any(line.metrics["pivot/mixed_fraction"] > 0 for line in read_metrics(one) if line.stage == arm), arm
