@@ -22,6 +22,7 @@ import compare_arms
 import compare_recorded
 import cost_to_match
 import horizon_tables
+import tool_errors
 
 from pivot_jax.pipeline.artifacts import read_json, write_text
 from pivot_jax.pipeline.intervals import Estimate
@@ -60,6 +61,7 @@ SECTIONS: Mapping[str, Callable[[Any], str]] = {
     "ablations": ablations.section,
     "cost_to_match": cost_to_match.section,
     "horizon": horizon_tables.section,
+    "tool_errors": tool_errors.section,
 }
 """Beginning of a results file's name → what makes its tables."""
 
