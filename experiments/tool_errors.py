@@ -3,7 +3,7 @@
     python experiments/tool_errors.py NAME LABEL=RUN_DIR [LABEL=RUN_DIR ...] --errors "error verify first"
 
 Seconds on one CPU core. Run directories of one label are seeds of one thing: their means stand in one row, with 95 %
-Student intervals over them. Reads `evaluation/ARM.json` of the arms that all of them have, writes
+Student intervals over them; one run has none. Reads `evaluation/ARM.json` of the arms that all of them have, writes
 experiments/results/tool_errors_NAME.json with every error that occurred, and prints the table of those named.
 """
 
@@ -51,14 +51,20 @@ def counted(run_dir: Path) -> dict[str, dict[str, Any]]:
 
 
 def record(labelled: Sequence[tuple[str, Path]], arms: Sequence[str], domains: Sequence[str]) -> dict[str, Any]:
-    """label → runs, each with its directory's name, its starts and `counted`; of these arms and domains alone if any
-    are named."""
+    """label → runs, each with its directory's name, its starts and `counted`; of these arms and domains alone, in this
+    order, if any are named.
+
+    Raises:
+        FileNotFoundError, ValueError: a run that has not evaluated one of the arms, or any.
+    """
     groups: dict[str, list[dict[str, Any]]] = {}
     for label, run_dir in labelled:
+        every = counted(run_dir)
+        if missing := [arm for arm in arms if arm not in every]:
+            raise ValueError(f"{run_dir}: {missing[0]} is not evaluated; it has {', '.join(every)}")
         kept = {
-            arm: {name: suite for name, suite in suites.items() if not domains or name in domains}
-            for arm, suites in counted(run_dir).items()
-            if not arms or arm in arms
+            arm: {name: suite for name, suite in every[arm].items() if not domains or name in domains}
+            for arm in (arms or sorted(every, key=lambda arm: (arm != "base", arm)))
         }
         groups.setdefault(label, []).append({"run": run_dir.name, "starts": read_starts(run_dir), "arms": kept})
     return {"groups": groups}
@@ -68,12 +74,12 @@ def section(record: Mapping[str, Any]) -> str:
     """A row for each label, arm and domain: success, turns an episode, and the errors named per hundred episodes."""
     rows = []
     for label, runs in record["groups"].items():
-        for arm in sorted(set.intersection(*(set(run["arms"]) for run in runs)), key=_base_first):
+        for arm in (arm for arm in runs[0]["arms"] if all(arm in run["arms"] for run in runs)):
             for domain in runs[0]["arms"][arm]:
                 suites = [run["arms"][arm][domain] for run in runs]
                 success, turns = (_mean(suites, lambda suite, k=key: suite[k]) for key in ("successes", "turns"))
                 errors = [_mean(suites, lambda suite, k=name: suite["errors"].get(k, 0)) for name in record["shown"]]
-                cells = [rate_cell(success), f"{turns.mean:.1f}", *map(_hundreds, errors)]
+                cells = [_success(success), f"{turns.mean:.1f}", *map(_hundreds, errors)]
                 rows.append([label, arm, domain, str(sum(suite["episodes"] for suite in suites)), *cells])
     named = [f"`{name}`, a hundred episodes" for name in record["shown"]]
     return markdown(["runs", "arm", "domain", "episodes", "success, %", "turns", *named], rows)
@@ -85,13 +91,14 @@ def _mean(suites: Sequence[Mapping[str, Any]], total: Any) -> Estimate:
     return across_seeds(values) if len(values) > 1 else Estimate(values[0], (values[0], values[0]), 1)
 
 
+def _success(estimate: Estimate) -> str:
+    return rate_cell(estimate) if estimate.n > 1 else f"{100 * estimate.mean:.1f}"
+
+
 def _hundreds(estimate: Estimate) -> str:
     low, high = (100 * bound for bound in estimate.ci95)
-    return f"{100 * estimate.mean:.0f} [{max(0.0, low):.0f}, {high:.0f}]"
-
-
-def _base_first(arm: str) -> tuple[bool, str]:
-    return arm != "base", arm
+    mean = f"{100 * estimate.mean:.0f}"
+    return f"{mean} [{max(0.0, low):.0f}, {high:.0f}]" if estimate.n > 1 else mean
 
 
 def main() -> None:
@@ -110,7 +117,7 @@ def main() -> None:
     labelled = [(label, Path(path)) for label, path in (run.split("=", 1) for run in options.runs)]
     try:
         found = record(labelled, options.arms, options.domains)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"tool_errors: {error}") from None
     written = {
         "command": shlex.join(["python", *sys.argv]),

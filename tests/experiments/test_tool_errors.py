@@ -41,6 +41,8 @@ def test_rows_are_means_over_runs_of_what_all_have(runs, monkeypatch, capsys):
     assert [row[:4] for row in rows] == [["a", "base", "shop", "8"], ["a", "pivotrl", "shop", "8"]]
     assert rows[0][4:] == ["50.0 [50.0, 50.0]", "3.0", "75 [0, 393]", "0 [0, 0]"]
     written = read_json(out)
+    one = call(monkeypatch, capsys, "x", f"b={runs}/seed_1", "--arms", "late", "base", "--errors", "odd", "--out", out)
+    assert "| b | late | other | 4 | 0.0 | 1.0 | 0 |\n| b | base | shop | 4 | 50.0 | 3.0 | 25 |" in one
     assert written["groups"]["a"][1]["arms"]["late"]["shop"]["errors"] == {"missing": 4, "odd": 1}
     assert "other" not in written["groups"]["a"][0]["arms"]["base"]
 
@@ -48,5 +50,7 @@ def test_rows_are_means_over_runs_of_what_all_have(runs, monkeypatch, capsys):
 def test_what_is_wrong_is_said(runs, monkeypatch, capsys):
     with pytest.raises(SystemExit, match=r"seed_0: give it a label, LABEL="):
         call(monkeypatch, capsys, "x", runs / "seed_0", "--errors", "missing")
+    with pytest.raises(SystemExit, match=r"seed_0: late is not evaluated; it has base, pivotrl"):
+        call(monkeypatch, capsys, "x", f"a={runs}/seed_0", "--arms", "late", "--errors", "missing")
     with pytest.raises(SystemExit, match=r"absent/evaluation holds no ARM\.json; run the stage 'evaluate'"):
         call(monkeypatch, capsys, "x", f"a={runs}/absent", "--errors", "missing")
