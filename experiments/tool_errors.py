@@ -92,7 +92,9 @@ def _mean(suites: Sequence[Mapping[str, Any]], total: Any) -> Estimate:
 
 
 def _success(estimate: Estimate) -> str:
-    return rate_cell(estimate) if estimate.n > 1 else f"{100 * estimate.mean:.1f}"
+    low, high = estimate.ci95
+    cut = Estimate(estimate.mean, (max(0.0, low), min(1.0, high)), estimate.n)
+    return rate_cell(cut) if estimate.n > 1 else f"{100 * estimate.mean:.1f}"
 
 
 def _hundreds(estimate: Estimate) -> str:
