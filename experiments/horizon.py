@@ -118,7 +118,9 @@ def signal(run_dir: Path, curves: SeedCurves) -> dict[str, float]:
     of training how often each pivot was used, and the rollout turns that a mixed group took."""
     inputs = read_inputs(run_dir)
     assert inputs.pivots
-    found = {"uninformative": inputs.pivots.uninformative_fraction, "pivots": float(inputs.pivots.kept)}
+    found = {"pivots": float(inputs.pivots.kept)}
+    if inputs.pivots.uninformative_fraction is not None:
+        found["uninformative"] = inputs.pivots.uninformative_fraction
     for arm in (PIVOTRL, RANDOM):
         train = inputs.config["train"] | inputs.config["arms"][arm].get("train", {})
         shares = [line.metrics["pivot/mixed_fraction"] for line in inputs.metrics if line.stage == arm]

@@ -100,7 +100,8 @@ def _signal(cells: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for cell in cells:
         share, mixed, at_random = (
-            f"{100 * cell[name]['mean']:.0f}" for name in ("uninformative", f"{PIVOTRL}_mixed", f"{RANDOM}_mixed")
+            f"{100 * cell[name]['mean']:.0f}" if name in cell else ""
+            for name in ("uninformative", f"{PIVOTRL}_mixed", f"{RANDOM}_mixed")
         )
         counted = (f"{PIVOTRL}_turns_a_group", "bare_turns_a_group", f"{RANDOM}_turns_a_group")
         pivots, uses = f"{cell['pivots']['mean']:.0f}", f"{cell['uses']['mean']:.1f}"

@@ -94,8 +94,9 @@ class SelectSection(Section):
     keep_all_zero: bool = False
     """Keep candidates whose every sample failed."""
     reward: Literal["functional", "exact", "tool_name"] = "functional"
-    rule: Literal["pivots", "signal", "random"] = "pivots"
-    """`signal`: of the pivots, those of highest expected signal. `random`: every candidate, no filter (the control)."""
+    rule: Literal["pivots", "signal", "unlikely", "random"] = "pivots"
+    """`signal`: of the pivots, those of highest expected signal. `unlikely`: what `profile.screen_above` leaves, and
+    nothing is sampled to choose. `random`: every candidate, no filter (the control)."""
     signal_share: float = Field(default=0.5, gt=0, le=1)
     """Share of the pivots that `signal` keeps."""
     signal_group: int = Field(default=16, ge=2)
@@ -241,12 +242,14 @@ class Config(Section):
             raise ValueError("sampling.temperature: 0 makes every action of a group equal; use a value > 0")
         if self.select.keep_all_zero and self.select.threshold == 0 and not self.select.inclusive:
             raise ValueError("select.threshold: 0 exclusive keeps nothing; set select.inclusive or raise it")
-        if self.select.rule == "random" and self.profile.adaptive:
-            raise ValueError("profile.adaptive: select.rule = 'random' keeps every candidate, whatever is sampled")
+        if self.select.rule == "unlikely" and self.profile.screen_above == 1:
+            raise ValueError("profile.screen_above: select.rule = 'unlikely' keeps what is below it; use less than 1")
+        if self.select.rule in ("random", "unlikely") and self.profile.adaptive:
+            raise ValueError(f"profile.adaptive: select.rule = '{self.select.rule}' looks at no sample")
         if self.select.rule == "random" and self.profile.screen_above < 1:
             raise ValueError("profile.screen_above: select.rule = 'random' keeps every candidate, likely or not; use 1")
-        if self.select.rule == "random" and self.train.reprofile_below:
-            raise ValueError("train.reprofile_below: select.rule = 'random' has no pivots to choose anew; use 0")
+        if self.select.rule in ("random", "unlikely") and self.train.reprofile_below:
+            raise ValueError(f"train.reprofile_below: select.rule = '{self.select.rule}' looks at no sample; use 0")
         for name in self.arms:
             if name == "base" or not re.fullmatch(r"[a-z0-9_]+", name):
                 raise ValueError(f"arms.{name}: a name is made of a-z, 0-9 and _, and 'base' is reserved")

@@ -76,10 +76,12 @@ def rounds(section: ProfileSection) -> list[tuple[int, int]]:
 
 def draws_asked(store: ProfileStore, rows: Sequence[int], config: Config) -> NDArray[np.int64]:
     """`[C]`: how many draws a config asks for at the candidates stored at `rows`, as far as the stored ones tell; none
-    where its screening leaves the candidate out.
+    where its screening leaves the candidate out, or its rule looks at none.
 
     Once that many are stored, it either asks for more or is done.
     """
+    if config.select.rule == "unlikely":
+        return np.zeros(len(rows), np.int64)
     likely = screened(store.path, rows, config.profile)
     asked = np.where(likely, 0, config.profile.samples)
     if config.profile.adaptive:
@@ -163,10 +165,10 @@ def rule_on_counts(most: int, rule: SelectSection) -> NDArray[np.bool_]:
     """`is_pivot` by counts: `[most + 1, most + 1]` by (k passes, n judged samples); entries with k > n mean nothing.
 
     Raises:
-        ValueError: the rule is "random", which looks at no reward.
+        ValueError: the rule is "random" or "unlikely", which look at no reward.
     """
-    if rule.rule == "random":
-        raise ValueError("select.rule = random keeps every candidate: there is nothing to sample for")
+    if rule.rule in ("random", "unlikely"):
+        raise ValueError(f"select.rule = {rule.rule} keeps every candidate: there is nothing to sample for")
     samples, counts = np.arange(most), np.arange(most + 1)
     passes, judged = samples < counts[:, None, None], samples < counts[:, None]
     rewards, valid = np.broadcast_arrays(passes.astype(np.float32), judged)

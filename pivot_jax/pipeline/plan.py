@@ -81,7 +81,7 @@ def _training(config: Config, arm: str) -> str:
     own = config.for_arm(arm)
     sft, train, e2e = own.sft, own.train, own.e2e
     parts = {"sft": sft, "pivot_rl": train, "e2e_rl": e2e}[config.arms[arm].method].micro_batches
-    turns = "turns" if own.select.rule == "random" else "pivots"
+    turns = "turns" if own.select.rule in ("random", "unlikely") else "pivots"
     work = {
         "sft": f"{sft.steps} steps of {sft.trajectories_per_step} sequences ({sft.turns} turns)",
         "pivot_rl": f"{train.steps} steps of {train.pivots_per_step} {turns} x {train.group_size} actions",

@@ -182,10 +182,12 @@ def profile_cost(run: Run, config: Config, prepared: Sequence[Prepared], store: 
             sampled = [points[i] for i in rows]
             laid_out = [row for row, _ in branch_rows(sampled, range(begin, end), section.branches_per_trunk)]
             cost += sampling_cost(run.arch, laid_out, lengths[rows, begin:end].reshape(-1).tolist())
+    screening = screening_cost(store.path, len(members), section)
+    if not cost.rollout_turns:
+        return screening
     whole = sum(read_json(run.dir / "profile" / "seconds.json").values())
     seconds = whole * cost.rollout_turns / int((lengths >= 0).sum())
-    sampled = replace(cost, verifier_calls=cost.rollout_turns, seconds=seconds)
-    return sampled + screening_cost(store.path, len(members), section)
+    return replace(cost, verifier_calls=cost.rollout_turns, seconds=seconds) + screening
 
 
 def charged_profile(run: Run, config: Config) -> Cost:

@@ -88,8 +88,9 @@ class PivotManifest(Artifact):
     candidates: int
     kept: int
     by_reason: dict[str, int]
-    mixed_fraction: float
-    uninformative_fraction: float
+    mixed_fraction: float | None
+    """None, as the next one, where the rule samples nothing."""
+    uninformative_fraction: float | None
     pass_rates: tuple[float | None, ...]
     pass_rates_exact: tuple[float | None, ...]
     threshold: float

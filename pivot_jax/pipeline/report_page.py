@@ -45,7 +45,7 @@ def _figures(inputs: RunInputs, scatter: Figure | None) -> dict[str, Markup]:
     drawn = {"curves": learning_curves(inputs.metrics)}
     if scatter:
         drawn["scatter"] = scatter
-    if inputs.pivots:
+    if inputs.pivots and inputs.pivots.mixed_fraction is not None:
         drawn["histogram"] = pass_rate_histogram(inputs.pivots)
     return {name: Markup(to_svg(figure, name)) for name, figure in drawn.items()}
 

@@ -19,6 +19,7 @@ from pivot_jax.pipeline.report_text import (
     points,
     points_interval,
 )
+from pivot_jax.pipeline.screening import LIKELY
 
 MEANS = ("in_domain_mean", "ood_mean")
 
@@ -28,12 +29,21 @@ def print_summary(report: dict[str, Any], console: Console) -> None:
     recorded = any("next_action" in arm for arm in report["arms"].values())
     console.print(_next_actions(report) if recorded else _results(report))
     if pivots := report["pivots"]:
-        console.print(
-            f"{percent(pivots['uninformative_fraction'])} of {pivots['candidates']} candidate turns are uninformative: "
-            f"all sampled actions get the same reward. {pivots['kept']} are kept as pivots."
-        )
+        console.print(_selection(pivots))
     console.print(_ledger(report))
     console.print(report["headline"])
+
+
+def _selection(pivots: dict[str, Any]) -> str:
+    """What profiling found, in a sentence or two."""
+    candidates, kept = pivots["candidates"], pivots["kept"]
+    likely = pivots["by_reason"].get(LIKELY, 0)
+    left_out = f" {likely} were not sampled: the demonstrated action is likely." if likely else ""
+    if pivots["uninformative_fraction"] is None:
+        return f"No action was sampled at the {candidates} candidate turns.{left_out} {kept} are kept."
+    same = "all sampled actions get the same reward" + (", or none was sampled" if likely else "")
+    share = percent(pivots["uninformative_fraction"])
+    return f"{share} of {candidates} candidate turns are uninformative: {same}.{left_out} {kept} are kept as pivots."
 
 
 def _results(report: dict[str, Any]) -> Table:

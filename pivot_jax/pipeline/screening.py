@@ -37,6 +37,9 @@ from pivot_jax.rollout.layout import TRUNK_BUCKET
 FILE = "demonstrated.json"
 """In the profile's folder: log-probs of the demonstrated actions, in the order of the store, and what they cost."""
 
+LIKELY = "likely: not sampled"
+"""Why selection drops a candidate that is screened out."""
+
 _logprobs_at = partial(jax.jit, static_argnames=("arch", "rules"))(logprobs_at)
 
 

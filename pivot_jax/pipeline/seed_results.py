@@ -63,7 +63,7 @@ class RunResult(Record):
     candidates: dict[str, int]
     """Candidate turns by domain, each profiled."""
     uninformative: dict[str, float]
-    """Share of the candidate turns of a domain whose sampled actions all got the same reward."""
+    """Share of the candidate turns of a domain whose sampled actions all got the same reward, if any were sampled."""
     pivots: dict[str, int]
     """Pivots by domain, by the config's own selection."""
     selections: dict[str, int]
@@ -109,7 +109,11 @@ def run_result(run: SeedRun) -> RunResult:
         starts=read_starts(run.dir),
         seconds=sum(stage["seconds"] for stage in manifest["stages"].values()),
         candidates={name: part["candidates"] for name, part in by_domain.items()},
-        uninformative={name: part["uninformative_fraction"] for name, part in by_domain.items()},
+        uninformative={
+            name: part["uninformative_fraction"]
+            for name, part in by_domain.items()
+            if part["uninformative_fraction"] is not None
+        },
         pivots={name: part["kept"] for name, part in by_domain.items()},
         selections={path.stem: read_json(path)["kept"] for path in selections},
         arms={

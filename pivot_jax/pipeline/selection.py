@@ -21,13 +21,12 @@ from pivot_jax.pipeline.arms import needs_profile
 from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.candidates import load_prepared
 from pivot_jax.pipeline.ledger import Ledger
-from pivot_jax.pipeline.profile_store import ERROR, JUDGED, ProfileStore
+from pivot_jax.pipeline.profile_store import ABSENT, ERROR, JUDGED, ProfileStore
 from pivot_jax.pipeline.profiling import ProfiledPoint, open_store, profiled_points, within_share
 from pivot_jax.pipeline.run import Run, complete, require
-from pivot_jax.pipeline.screening import screened
+from pivot_jax.pipeline.screening import LIKELY, screened
 
 PIVOT = "pivot"
-LIKELY = "likely: not sampled"
 
 
 def reasons(rewards: NDArray[np.float32], valid: NDArray[np.bool_], section: SelectSection) -> list[str]:
@@ -41,7 +40,7 @@ def reasons(rewards: NDArray[np.float32], valid: NDArray[np.bool_], section: Sel
     Raises:
         ValueError: a judged reward other than 0 and 1 under the rule "signal", which counts passes.
     """
-    if section.rule == "random":
+    if section.rule in ("random", "unlikely"):
         return [PIVOT] * len(rewards)
     kept = is_pivot(
         jnp.asarray(rewards), jnp.asarray(valid), section.threshold,
@@ -113,7 +112,7 @@ def selection(
     """What is kept of the candidates `points`, stored at `rows`, and why the others are not: the content of a manifest.
 
     Of the stored samples only those count that the config's own profile draws: the first `profile.samples`, or fewer
-    where it is adaptive, and none where it screens the candidate out.
+    where it is adaptive, and none where it screens the candidate out or its rule is `unlikely`.
 
     Raises:
         ValueError: an adaptive profile whose stored samples leave a candidate undecided: it is not complete.
@@ -126,9 +125,11 @@ def selection(
         if (found.decision == OPEN).any():
             raise ValueError(f"{int((found.decision == OPEN).sum())} candidates are undecided; run the stage 'profile'")
         drawn[~likely], prior = found.drawn, found.prior._asdict()
+    if section.rule == "unlikely":
+        drawn = np.zeros(len(rows), np.int64)
     used = np.arange(samples) < drawn[:, None]
-    rewards, status = (store.read(f"{kind}/{section.reward}")[rows, :samples] for kind in ("rewards", "status"))
-    exact, exact_status = (store.read(f"{kind}/exact")[rows, :samples] for kind in ("rewards", "status"))
+    rewards, status = _verdicts(store, section.reward, rows, used)
+    exact, exact_status = _verdicts(store, "exact", rows, used)
     valid = used & (status == JUDGED)
     return {
         **decisions(points, rewards, valid, section, likely),
@@ -139,6 +140,16 @@ def selection(
         "prior": prior,
         "not_judged_actions": int((used & (status == ERROR)).sum()),
     }
+
+
+def _verdicts(
+    store: ProfileStore, name: str, rows: Sequence[int], used: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+    """Rewards and status of the stored draws `[C, K]`; of a profile that uses none there may be no arrays to read."""
+    if not used.any():
+        return np.zeros(used.shape, np.float32), np.full(used.shape, ABSENT, np.int8)
+    rewards, status = (store.read(f"{kind}/{name}")[rows, : used.shape[1]] for kind in ("rewards", "status"))
+    return rewards, status
 
 
 def decisions(
@@ -192,14 +203,16 @@ def load_pivots(run: Run, arm: str) -> list[ProfiledPoint]:
 
 
 def summary(rewards: NDArray[np.float32], valid: NDArray[np.bool_], decided: Sequence[str]) -> dict[str, Any]:
-    """Counts of one set of candidates; a candidate is mixed when its judged rewards differ."""
-    mixed = int(np.asarray(is_mixed(jnp.asarray(rewards), jnp.asarray(valid))).sum())
+    """Counts of one set of candidates; a candidate is mixed when its judged rewards differ. Where nothing was judged,
+    the fractions are None."""
+    mixed = np.asarray(is_mixed(jnp.asarray(rewards), jnp.asarray(valid)))
+    share = float(mixed.mean(dtype=np.float64)) if valid.any() else None
     return {
         "candidates": len(rewards),
         "kept": sum(reason == PIVOT for reason in decided),
         "by_reason": dict(sorted(Counter(decided).items())),
-        "mixed_fraction": mixed / max(1, len(rewards)),
-        "uninformative_fraction": 1 - mixed / max(1, len(rewards)),
+        "mixed_fraction": share,
+        "uninformative_fraction": None if share is None else 1 - share,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
 from pivot_jax.config import ConfigError
 from pivot_jax.config_files import validate
@@ -19,6 +21,7 @@ from pivot_jax.pipeline.candidates import load_prepared
 from pivot_jax.pipeline.flops import sequence_flops
 from pivot_jax.pipeline.profile_store import JUDGED, ProfileStore
 from pivot_jax.pipeline.profiling import charged_profile, open_store, profiled_points
+from pivot_jax.pipeline.report_table import print_summary
 from pivot_jax.pipeline.run import Run, open_run
 from pivot_jax.pipeline.screening import FILE, demonstrated_logprobs
 from pivot_jax.policy.logprobs import trunk_logprobs
@@ -61,6 +64,7 @@ def whole(tmp_path_factory) -> tuple[Run, ProfileStore]:
         "screened": {"method": "pivot_rl", "profile": SCREENED},
         "both": {"method": "pivot_rl", "profile": ADAPTIVE},
         "random": {"method": "pivot_rl", "select": {"rule": "random"}},
+        "unlikely": {"method": "pivot_rl", "profile": SCREENED, "select": {"rule": "unlikely"}},
     }
     return profiled(tmp_path_factory.mktemp("whole") / "run", {}, arms)
 
@@ -147,6 +151,40 @@ def test_adaptive_rounds_go_on_among_the_others(whole, tmp_path):
     drawn = store.stored().sum(axis=1)
     assert not drawn[likely].any() and drawn[~likely].min() == 2 and drawn[~likely].max() == SAMPLES
     assert drawn.mean() == pytest.approx(manifest["drawn"])
+
+
+def test_the_rule_unlikely_trains_on_what_is_left_and_samples_nothing_to_choose(whole, tmp_path):
+    values = {
+        **SMALL,
+        "run": {"dir": str(tmp_path / "run")},
+        "data": whole[0].config.data.model_dump(),
+        "profile": {"samples": SAMPLES, "chunk": 16, **SCREENED},
+        "select": {**SMALL["select"], "rule": "unlikely"},
+        "train": {**SMALL["train"], "steps": 2},
+        "evaluate": {"episodes": 2, "questions": 1, "max_turns": 2},
+        "arms": {"pivotrl": {"method": "pivot_rl"}},
+    }
+    own = validate(values, "test")
+    do("run", own)
+    run, manifest = open_run(own, "test"), read(tmp_path / "run" / "pivots.json")
+    store = open_store(run, profiled_points(load_prepared(run), 1.0))
+    assert not store.stored().any()
+    assert manifest == read(whole[0].dir / "selections" / "unlikely.json")
+    p, points = probabilities(store), profiled_points(load_prepared(run), 1.0)
+    left = [point.candidate.id for point, one in zip(points, p, strict=True) if one < 0.7]
+    assert [pivot["id"] for pivot in manifest["pivots"]] == left and 0 < len(left) < len(points)
+    assert manifest["by_reason"] == {"likely: not sampled": len(points) - len(left), "pivot": len(left)}
+    assert manifest["mixed_fraction"] is None and manifest["drawn"] == 0
+    phases = read(tmp_path / "run" / "ledger.json")["pivotrl"]
+    assert phases["profile"]["rollout_turns"] == 0 < phases["profile"]["flops"]
+    assert phases["rollout"]["rollout_turns"] == 2 * 4 * 4
+    assert phases["profile"]["flops"] == charged_profile(whole[0], whole[0].config.for_arm("unlikely")).flops
+    report, page = tmp_path / "run" / "report" / "report.json", tmp_path / "run" / "report" / "index.html"
+    assert read(report)["pivots"]["uninformative_fraction"] is None
+    assert "</b>with mixed rewards" not in page.read_text() and "likely: not sampled" in page.read_text()
+    told = io.StringIO()
+    print_summary(read(report), Console(file=told, width=200))
+    assert f"No action was sampled at the {len(points)} candidate turns." in told.getvalue()
 
 
 def test_screening_that_leaves_nothing_is_refused(tmp_path):
