@@ -10,6 +10,7 @@ from pivot_jax.pipeline.seed_estimates import Kind, change, rate, runs_by_seed
 from pivot_jax.pipeline.seed_results import Results
 
 KINDS: tuple[tuple[Kind, str], ...] = (("in_domain", "in domain"), ("ood", "out of domain"))
+OTHERS: tuple[Kind, str] = ("other_domains", "other domains")
 
 
 def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -30,16 +31,19 @@ def change_cell(estimate: Estimate) -> str:
 
 
 def scores_table(results: Results, references: Sequence[str] = ("base", "sft", "pivotrl")) -> str:
-    """Success of every arm, in domain and out of domain, and its differences from each reference that was trained."""
+    """Success of every arm in domain, out of domain, and in other domains where it played them, and its differences
+    from each reference that was trained."""
     known = [name for name in references if name in results.arms]
-    headings = ["arm", *(f"{words}, %" for _, words in KINDS)]
-    headings += [f"{words} vs {reference}" for reference in known for _, words in KINDS]
+    played = all(run.arms["base"].other_domains for run in results.runs)
+    kinds = (KINDS[0], OTHERS, *KINDS[1:]) if played else KINDS
+    headings = ["arm", *(f"{words}, %" for _, words in kinds)]
+    headings += [f"{words} vs {reference}" for reference in known for _, words in kinds]
     rows = []
     for arm in results.arms:
-        cells = [rate_cell(rate(results, arm, kind)) for kind, _ in KINDS]
+        cells = [rate_cell(rate(results, arm, kind)) for kind, _ in kinds]
         for reference in known:
             same = arm == reference
-            cells += ["" if same else change_cell(change(results, arm, reference, kind)) for kind, _ in KINDS]
+            cells += ["" if same else change_cell(change(results, arm, reference, kind)) for kind, _ in kinds]
         rows.append([arm, *cells])
     return markdown(headings, rows)
 

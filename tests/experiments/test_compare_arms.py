@@ -137,6 +137,9 @@ def test_what_becomes_of_the_domains_that_were_not_trained_on(config):
     assert rows[6][:2] == ["sft", "*others, mean*"]
     assert [cell.split()[0] for cell in rows[6][2:]] == ["+30.0", "\N{MINUS SIGN}10.0", "+10.0"]
     assert rate(found, "sft", "ood").mean == pytest.approx(0.9)  # no part of the skills
+    heading, _, base, sft = compare.scores_table(found, ("base",)).splitlines()
+    assert heading.startswith("| arm | in domain, % | other domains, % | out of domain, % | in domain vs base |")
+    assert base.split("|")[3].split()[0] == "25.0" and sft.split("|")[3].split()[0] == "35.0"
 
 
 def test_one_domain_of_a_config_alone_has_the_others_too_and_all_domains_have_none(config):
