@@ -162,13 +162,14 @@ def decisions(
     """The part of a manifest that follows from rewards `[C, K]` alone, and from what was screened out, `likely` `[C]`:
     counts, pass rates, and the pivots."""
     decided, pass_rates = reasons(rewards, valid, section), _pass_rates(rewards, valid)
+    sampled = section.rule != "unlikely"
     if likely is not None:
         decided = [LIKELY if out else reason for out, reason in zip(likely, decided, strict=True)]
     return {
-        **summary(rewards, valid, decided),
+        **summary(rewards, valid, decided, sampled=sampled),
         "pass_rates": pass_rates,
         "by_domain": {
-            domain: summary(rewards[places], valid[places], [decided[i] for i in places])
+            domain: summary(rewards[places], valid[places], [decided[i] for i in places], sampled=sampled)
             for domain, places in _by_domain(points).items()
         },
         "pivots": [
@@ -202,11 +203,13 @@ def load_pivots(run: Run, arm: str) -> list[ProfiledPoint]:
     return [point for point in points if point.candidate.id in chosen]
 
 
-def summary(rewards: NDArray[np.float32], valid: NDArray[np.bool_], decided: Sequence[str]) -> dict[str, Any]:
-    """Counts of one set of candidates; a candidate is mixed when its judged rewards differ. Where nothing was judged,
+def summary(
+    rewards: NDArray[np.float32], valid: NDArray[np.bool_], decided: Sequence[str], *, sampled: bool = True
+) -> dict[str, Any]:
+    """Counts of one set of candidates; a candidate is mixed when its judged rewards differ. Where nothing was sampled,
     the fractions are None."""
     mixed = np.asarray(is_mixed(jnp.asarray(rewards), jnp.asarray(valid)))
-    share = float(mixed.mean(dtype=np.float64)) if valid.any() else None
+    share = float(mixed.mean(dtype=np.float64)) if sampled and len(rewards) else None
     return {
         "candidates": len(rewards),
         "kept": sum(reason == PIVOT for reason in decided),

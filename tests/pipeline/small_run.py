@@ -9,6 +9,10 @@ from rich.console import Console
 
 from pivot_jax.config import Config
 from pivot_jax.config_files import validate
+from pivot_jax.pipeline.candidates import load_prepared
+from pivot_jax.pipeline.profile_store import ProfileStore
+from pivot_jax.pipeline.profiling import open_store, profiled_points
+from pivot_jax.pipeline.run import Run, open_run
 from pivot_jax.pipeline.stages import run_stages
 
 SMALL: dict[str, Any] = {
@@ -49,3 +53,21 @@ def do(stage: str, config: Config) -> None:
     """One stage, silently."""
     with open("/dev/null", "w") as nowhere:
         run_stages(stage, config, f"pivot-jax {stage} test", Console(file=nowhere))
+
+
+def profiled(
+    run_dir: Path, domains: list[str], tasks: int, profile: dict[str, Any], arms: dict[str, Any] | None = None
+) -> tuple[Run, ProfileStore]:
+    """A run of SMALL up to its selection, with these arms beside one that needs no profile, and its profile store."""
+    values = {
+        **SMALL,
+        "run": {"dir": str(run_dir)},
+        "data": {"tasks": tasks, "domains": domains},
+        "profile": profile,
+        "arms": {"sft": {"method": "sft"}, **(arms or {})},
+    }
+    own = validate(values, "test")
+    for stage in ("candidates", "profile", "select"):
+        do(stage, own)
+    run = open_run(own, "test")
+    return run, open_store(run, profiled_points(load_prepared(run), own.profile.share))

@@ -8,32 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pivot_jax.config_files import validate
 from pivot_jax.pipeline import profiling
 from pivot_jax.pipeline.candidates import load_prepared
 from pivot_jax.pipeline.profile_store import ABSENT, ProfileStore
-from pivot_jax.pipeline.profiling import charged_profile, open_store, profiled_points
-from pivot_jax.pipeline.run import Run, open_run
+from pivot_jax.pipeline.profiling import charged_profile, profiled_points
+from pivot_jax.pipeline.run import Run
 from pivot_jax.pipeline.selection import selection
-from tests.pipeline.small_run import SMALL, do
+from tests.pipeline import small_run
 
 ADAPTIVE = {"adaptive": True, "least": 2, "round_size": 2, "doubt": 0.2}
 MOST, CHUNK = 6, 8
 
 
 def profiled(run_dir: Path, profile, arms=None) -> tuple[Run, ProfileStore]:
-    values = {
-        **SMALL,
-        "run": {"dir": str(run_dir)},
-        "data": {"tasks": 2, "domains": ["terminal"]},
-        "profile": {"samples": MOST, "chunk": CHUNK, **profile},
-        "arms": {"sft": {"method": "sft"}, **(arms or {})},
-    }
-    own = validate(values, "test")
-    for stage in ("candidates", "profile", "select"):
-        do(stage, own)
-    run = open_run(own, "test")
-    return run, open_store(run, profiled_points(load_prepared(run), own.profile.share))
+    return small_run.profiled(run_dir, ["terminal"], 2, {"samples": MOST, "chunk": CHUNK, **profile}, arms)
 
 
 def read(path: Path):

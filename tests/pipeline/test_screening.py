@@ -27,6 +27,7 @@ from pivot_jax.pipeline.screening import FILE, demonstrated_logprobs
 from pivot_jax.policy.logprobs import trunk_logprobs
 from pivot_jax.policy.mesh import to_mesh
 from pivot_jax.policy.weights import read_weights
+from tests.pipeline import small_run
 from tests.pipeline.small_run import SMALL, do
 
 SAMPLES = 6
@@ -35,18 +36,7 @@ ADAPTIVE = {**SCREENED, "adaptive": True, "least": 2, "round_size": 2, "doubt": 
 
 
 def profiled(run_dir: Path, profile, arms=None) -> tuple[Run, ProfileStore]:
-    values = {
-        **SMALL,
-        "run": {"dir": str(run_dir)},
-        "data": {"tasks": 5, "domains": ["retail", "terminal"]},
-        "profile": {"samples": SAMPLES, "chunk": 16, **profile},
-        "arms": {"sft": {"method": "sft"}, **(arms or {})},
-    }
-    own = validate(values, "test")
-    for stage in ("candidates", "profile", "select"):
-        do(stage, own)
-    run = open_run(own, "test")
-    return run, open_store(run, profiled_points(load_prepared(run), own.profile.share))
+    return small_run.profiled(run_dir, ["retail", "terminal"], 5, {"samples": SAMPLES, "chunk": 16, **profile}, arms)
 
 
 def read(path: Path):
