@@ -38,6 +38,12 @@ def needs_profile(config: Config, arm: str) -> bool:
     return on_pivots and own.select.rule != "random"
 
 
+def ways_to_profile(config: Config) -> list[Config]:
+    """Each distinct way in which the run and its arms profile and select."""
+    users = [config, *(config.for_arm(arm) for arm in config.arms if needs_profile(config, arm))]
+    return list({(own.profile, own.select): own for own in users}.values())
+
+
 def is_trained(run: Run, arm: str) -> bool:
     """Whether the arm's newest checkpoint is at its last step."""
     return newest_step(run.dir, arm) == training_section(run.config, arm).steps

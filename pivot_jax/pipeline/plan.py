@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pivot_jax.config import Config, ConfigError
+from pivot_jax.pipeline.arms import ways_to_profile
 from pivot_jax.pipeline.micro_batches import check_parts
 from pivot_jax.pipeline.run import base_policy_dir, check_layout, is_recorded, open_domains, open_mesh, read_manifest
 from pivot_jax.policy.spec import ParamSpec, count_parameters, parameter_specs, shardings
@@ -59,15 +60,13 @@ def print_plan(config: Config, console: Console) -> None:
 def _work(config: Config, stage: str) -> str:
     """The size of a stage's work, as far as the config tells."""
     evaluate = config.evaluate
-    profile = config.profile
-    most = "up to " if profile.adaptive or profile.screen_above < 1 else ""
     demonstrated = f"{config.data.tasks} demonstrated tasks in each of {', '.join(config.data.domains)}"
     episodes = f"{evaluate.episodes} episodes a domain, {evaluate.questions} questions a skill"
     next_actions = f"{evaluate.actions} actions at {evaluate.turns or 'all'} held-out turns"
     return {
         "pretrain": f"{config.pretrain.steps} steps",
         "candidates": config.data.path or demonstrated,
-        "profile": f"{most}{profile.samples} actions a candidate, {profile.share:.0%} of the trajectories",
+        "profile": _profiling(config),
         "select": f"{config.select.rule}, threshold {config.select.threshold}",
         "train": "\n".join(f"{arm}: {_training(config, arm)}" for arm in config.chosen_arms),
         "evaluate": f"every arm: {next_actions if config.data.path else episodes}",
@@ -75,6 +74,16 @@ def _work(config: Config, stage: str) -> str:
         "report": "report/index.html and report/report.json",
         "export": config.export.path or f"{config.run.dir}/export/{config.export.arm}",
     }[stage]
+
+
+def _profiling(config: Config) -> str:
+    """How many actions are sampled at a candidate: as many as some arm asks for, which none may."""
+    sampling = [own.profile for own in ways_to_profile(config) if own.select.rule != "unlikely"]
+    where = f"{config.profile.share:.0%} of the trajectories"
+    if not sampling:
+        return f"no action sampled; demonstrated actions of {where}, one forward pass"
+    decided = all(own.adaptive or own.screen_above < 1 for own in sampling)
+    return f"{'up to ' if decided else ''}{config.profile.samples} actions a candidate, {where}"
 
 
 def _training(config: Config, arm: str) -> str:

@@ -22,7 +22,7 @@ from pivot_jax.config import Config
 from pivot_jax.data.trunks import BranchPoint, Trunk
 from pivot_jax.hosts.exchange import each_its_own
 from pivot_jax.pipeline.adaptive import draws_asked, rounds
-from pivot_jax.pipeline.arms import needs_profile
+from pivot_jax.pipeline.arms import ways_to_profile
 from pivot_jax.pipeline.artifacts import read_json, write_json
 from pivot_jax.pipeline.candidates import Prepared, load_prepared
 from pivot_jax.pipeline.flops import sampling_cost
@@ -110,9 +110,7 @@ def _rules(
     config: Config, prepared: Sequence[Prepared], points: Sequence[ProfiledPoint]
 ) -> list[tuple[Config, list[int]]]:
     """Each distinct way in which the run and its arms profile and select, with the candidates that it looks at."""
-    users = [config, *(config.for_arm(arm) for arm in config.arms if needs_profile(config, arm))]
-    distinct = {(own.profile, own.select): own for own in users}.values()
-    return [(own, within_share(prepared, points, own.profile.share)) for own in distinct]
+    return [(own, within_share(prepared, points, own.profile.share)) for own in ways_to_profile(config)]
 
 
 def wanted_draws(store: ProfileStore, rules: Sequence[tuple[Config, Sequence[int]]]) -> NDArray[np.bool_]:

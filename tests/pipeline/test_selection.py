@@ -84,6 +84,13 @@ def test_counts():
     assert counts["uninformative_fraction"] == pytest.approx(4 / 7)
 
 
+def test_what_could_not_be_judged_is_uninformative_and_what_was_not_sampled_is_neither():
+    unjudged = summary(np.zeros((3, 4), np.float32), np.zeros((3, 4), bool), ["not judged"] * 3)
+    assert unjudged["uninformative_fraction"] == 1 and unjudged["mixed_fraction"] == 0
+    unsampled = summary(np.zeros((3, 4), np.float32), np.zeros((3, 4), bool), [PIVOT] * 3, sampled=False)
+    assert unsampled["uninformative_fraction"] is None and unsampled["mixed_fraction"] is None
+
+
 def test_a_smaller_share_keeps_fewer_of_the_same_trajectories():
     tokenizer = AutoTokenizer.from_pretrained(base_policy_dir(), local_files_only=True)
     prepared = []
