@@ -1,4 +1,4 @@
-"""Reading and converting hold one row, however long the file is: peaks of a file and of one twenty times as long."""
+"""Reading and converting hold one row, however long the file is: peaks of a file and of one ten times as long."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pivot_jax.data.formats.registry import read
 from pivot_jax.data.formats.writing import write
 from pivot_jax.records import Message, Tool, ToolCall, Trajectory
 
-SMALL, LARGE = 200, 4000
+SMALL, LARGE = 200, 2000
 ROW_BYTES = 26_000
 BYTES_BESIDE = 400
 """What may be kept of a row: its id as a number, the line, the places of both in a table."""
@@ -40,8 +40,7 @@ def episodes(count: int) -> Iterator[Trajectory]:
 
 
 def peak(action: Callable[[], Any]) -> int:
-    """Bytes that Python held at most during the action."""
-    action()  # what is imported, compiled or cached once is not counted
+    """Bytes that Python held at most during the action, which was done before: imports and caches are not counted."""
     tracemalloc.start()
     try:
         action()
@@ -77,6 +76,7 @@ def test_columns_hold_a_batch(tmp_path: Path) -> None:
     for size in (SMALL, LARGE):
         file = tmp_path / f"rows{size}.parquet"
         write(file, episodes(size))
+        assert count(file, "auto") == size
         peaks[size] = peak(lambda file=file: count(file, "auto"))
         pool = arrow.default_memory_pool()
         held[size] = max(pool.bytes_allocated() for _ in read(file))
@@ -85,6 +85,7 @@ def test_columns_hold_a_batch(tmp_path: Path) -> None:
 
 
 def test_writing_holds_one_row(tmp_path: Path) -> None:
+    write(tmp_path / "out.jsonl", episodes(1), "chat")
     peaks = {
         size: peak(lambda size=size: write(tmp_path / "out.jsonl", episodes(size), "chat"))
         for size in (SMALL // 10, LARGE // 10)
@@ -115,5 +116,6 @@ def test_rejects_are_written_as_they_come(tmp_path: Path) -> None:
         assert not list(read(file, "chat", on_bad_row="skip", rejects=tmp_path / "rejects.jsonl"))
         assert (tmp_path / "rejects.jsonl").stat().st_size > size * ROW_BYTES
 
+    skip(1)
     peaks = {size: peak(lambda size=size: skip(size)) for size in (SMALL // 10, LARGE // 10)}
     assert peaks[LARGE // 10] < peaks[SMALL // 10] + 2**17
