@@ -19,8 +19,10 @@ import argparse
 import math
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,17 @@ from horizon_tables import RATIOS, section
 
 from pivot_jax.config import ConfigError
 from pivot_jax.config_files import load
+from pivot_jax.data.chat_jsonl import read_trajectories
+from pivot_jax.data.turns import candidates
 from pivot_jax.domains.search import Knobs, routine_share, turns
 from pivot_jax.pipeline.artifacts import read_json, write_json, write_text
+from pivot_jax.pipeline.candidates import TRAIN
 from pivot_jax.pipeline.cost_curves import SeedCurves, cheapest, cost_ratio, gains, matched_gain, seed_curves, spent
 from pivot_jax.pipeline.intervals import Estimate, across_seeds
 from pivot_jax.pipeline.provenance import commit, machine_of_children
 from pivot_jax.pipeline.report_inputs import read_inputs
 from pivot_jax.pipeline.seed_runs import SeedRun, finish, is_finished, seed_run
+from pivot_jax.pipeline.selection import LIKELY
 
 RESULTS = Path(__file__).parent / "results"
 TURNS = "rollout_turns"
@@ -108,17 +114,20 @@ def cell_record(cell: Cell, base: str, runs: Sequence[SeedRun]) -> dict[str, Any
         "routine_share": routine_share(cell.knobs),
         "base_success": sum(run.arms[PIVOTRL].points[0].rate for run in found) / len(found),
         **{name: _over_seeds(one[name] for one in signals) for name in signals[0]},
+        "pivots_by_tool": _counts_over_seeds([pivots_by_tool(run.dir) for run in runs]),
         **compared(found, rivals),
         "runs": [run.model_dump(mode="json") for run in found],
     }
 
 
 def signal(run_dir: Path, curves: SeedCurves) -> dict[str, float]:
-    """How a finished run came by its mixed groups: of the profile the share of uninformative turns and the pivots kept;
-    of training how often each pivot was used, and the rollout turns that a mixed group took."""
+    """How a finished run came by its mixed groups: of the profile the share of turns that screening left, that of
+    uninformative turns, and the pivots kept; of training how often each pivot was used, and the rollout turns that a
+    mixed group took."""
     inputs = read_inputs(run_dir)
     assert inputs.pivots
-    found = {"pivots": float(inputs.pivots.kept)}
+    screened_out = inputs.pivots.by_reason.get(LIKELY, 0) / inputs.pivots.candidates
+    found = {"pivots": float(inputs.pivots.kept), "left": 1 - screened_out}
     if inputs.pivots.uninformative_fraction is not None:
         found["uninformative"] = inputs.pivots.uninformative_fraction
     for arm in (PIVOTRL, RANDOM):
@@ -130,6 +139,13 @@ def signal(run_dir: Path, curves: SeedCurves) -> dict[str, float]:
         if arm == PIVOTRL:
             found |= {"uses": groups / inputs.pivots.kept, "bare_turns_a_group": sampled / mixed}
     return found
+
+
+def pivots_by_tool(run_dir: Path) -> Counter[str]:
+    """How many of a finished run's pivots have a call of each tool as their demonstrated action."""
+    kept = {pivot["id"] for pivot in read_json(run_dir / "pivots.json")["pivots"]}
+    demonstrated = chain.from_iterable(candidates(one) for one in read_trajectories(run_dir / TRAIN))
+    return Counter(call.name for one in demonstrated if one.id in kept for call in one.expert.tool_calls)
 
 
 def compared(seeds: Sequence[SeedCurves], rivals: Sequence[str]) -> dict[str, Any]:
@@ -170,6 +186,11 @@ def _end_gain(run: SeedCurves, arm: str) -> float:
 def _over_seeds(values: Iterable[float]) -> dict[str, Any]:
     found = list(values)
     return (across_seeds(found) if len(found) > 1 else Estimate(found[0], (found[0], found[0]), 1)).to_json()
+
+
+def _counts_over_seeds(counts: Sequence[Counter[str]]) -> dict[str, Any]:
+    names = sorted(set().union(*counts))
+    return {name: _over_seeds(float(one[name]) for one in counts) for name in names}
 
 
 def main() -> None:

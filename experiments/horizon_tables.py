@@ -48,10 +48,11 @@ def section(record: Mapping[str, Any]) -> str:
         " of time where it says so, with the interval of their logarithm; above 1 PivotRL is cheaper."
     )
     signal = (
-        "Where the signal comes from: how often training came back to each pivot, the share of its groups whose rewards"
-        " were mixed, and the rollout turns that each of these cost."
+        "Where the signal comes from: the share of turns that screening left, how often training came back to each"
+        " pivot, the share of its groups whose rewards were mixed, and the rollout turns that each of these cost."
     )
-    parts = [intro, _gains(cells), signal, _signal(cells), ratios, _costs(cells)]
+    tools = "Pivots by the tool that the demonstrated action calls:"
+    parts = [intro, _gains(cells), signal, _signal(cells), tools, _pivots(cells), ratios, _costs(cells)]
     return "\n\n".join([*parts, "Where a ratio passes 1:", _crossings(cells)])
 
 
@@ -99,16 +100,33 @@ def _gains(cells: Sequence[Mapping[str, Any]]) -> str:
 def _signal(cells: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for cell in cells:
-        share, mixed, at_random = (
+        left, share, mixed, at_random = (
             f"{100 * cell[name]['mean']:.0f}" if name in cell else ""
-            for name in ("uninformative", f"{PIVOTRL}_mixed", f"{RANDOM}_mixed")
+            for name in ("left", "uninformative", f"{PIVOTRL}_mixed", f"{RANDOM}_mixed")
         )
         counted = (f"{PIVOTRL}_turns_a_group", "bare_turns_a_group", f"{RANDOM}_turns_a_group")
         pivots, uses = f"{cell['pivots']['mean']:.0f}", f"{cell['uses']['mean']:.1f}"
         turns = [_amount_cell(cell[name]) for name in counted]
-        rows.append([*_name(cell), share, pivots, uses, mixed, at_random, *turns])
-    headings = ["uninformative turns, %", "pivots", "uses of each", "mixed groups, %", "of random turns, %"]
+        rows.append([*_name(cell), left, share, pivots, uses, mixed, at_random, *turns])
+    headings = [
+        "turns left, %",
+        "uninformative turns, %",
+        "pivots",
+        "uses of each",
+        "mixed groups, %",
+        "of random turns, %",
+    ]
     return markdown([*NAME, *headings, "turns a mixed group", "without profiling", "random turns"], rows)
+
+
+def _pivots(cells: Sequence[Mapping[str, Any]]) -> str:
+    tools = sorted({tool for cell in cells for tool in cell["pivots_by_tool"]})
+    rows = [
+        [*_name(cell), *(_amount_cell(found[tool]) if tool in found else "0" for tool in tools)]
+        for cell in cells
+        for found in [cell["pivots_by_tool"]]
+    ]
+    return markdown([*NAME, *(f"`{tool}`" for tool in tools)], rows)
 
 
 def _costs(cells: Sequence[Mapping[str, Any]]) -> str:
@@ -150,7 +168,7 @@ def _crossings(cells: Sequence[Mapping[str, Any]]) -> str:
 
 def _amount_cell(value: Mapping[str, Any]) -> str:
     estimate = Estimate.from_json(value)
-    low, high = estimate.ci95
+    low, high = max(0.0, estimate.ci95[0]), estimate.ci95[1]
     return f"{estimate.mean:.0f}" if estimate.n == 1 else f"{estimate.mean:.0f} [{low:.0f}, {high:.0f}]"
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pytest
 
 from pivot_jax.config import ConfigError
 from pivot_jax.config_files import load
+from pivot_jax.data.chat_jsonl import write_trajectories
 from pivot_jax.domains.environment import demonstrate
+from pivot_jax.pipeline.artifacts import write_json
 from pivot_jax.pipeline.metrics import MetricLine
 from pivot_jax.pipeline.pretrain import FIRST_SEED
 from pivot_jax.pipeline.run import open_domains
@@ -19,6 +22,7 @@ from tests.experiments.test_cost_to_match import curve, seeds
 ONE = {"mean": 1.0, "ci95": [1.0, 1.0], "n": 1}
 SIGNAL = dict.fromkeys(
     (
+        "left",
         "uninformative",
         "pivots",
         "uses",
@@ -29,7 +33,7 @@ SIGNAL = dict.fromkeys(
         "random_functional_turns_a_group",
     ),
     ONE,
-)
+) | {"pivots_by_tool": {"open": ONE}}
 RUNS = [{"episodes": 100}]
 STUDY = str(ROOT / "configs" / "horizon" / "study.toml")
 
@@ -147,9 +151,23 @@ def test_turns_of_a_mixed_group_by_hand(horizon, tmp_path):
     found = horizon.signal(run.dir, curves)
     # two steps of 16 groups of 8: 256 turns, 16 mixed groups of pivots and 4 of random turns
     assert found == pytest.approx({
-        "uninformative": 0.5, "pivots": 20, "uses": 32 / 20, "pivotrl_mixed": 0.5, "pivotrl_turns_a_group": 416 / 16,
-        "bare_turns_a_group": 16, "random_functional_mixed": 0.125, "random_functional_turns_a_group": 64,
+        "left": 1, "uninformative": 0.5, "pivots": 20, "uses": 32 / 20, "pivotrl_mixed": 0.5,
+        "pivotrl_turns_a_group": 416 / 16, "bare_turns_a_group": 16,
+        "random_functional_mixed": 0.125, "random_functional_turns_a_group": 64,
     })  # fmt: skip
+
+
+def test_pivots_are_counted_by_the_tool_of_the_demonstration(horizon, tables, tmp_path):
+    shown = demonstrate(open_domains(load([STUDY]))["search"], "search", 3)
+    write_trajectories(tmp_path / "trajectories.jsonl", [shown])
+    calls = [message.tool_calls[0].name for message in shown.messages if message.role == "assistant"]
+    kept = [0, 2, len(calls) - 1]
+    write_json(tmp_path / "pivots.json", {"pivots": [{"id": f"{shown.id}#{turn}"} for turn in kept]})
+    assert horizon.pivots_by_tool(tmp_path) == Counter(calls[turn] for turn in kept)
+    cell = {"base": "b", "turns": 6, "hops": 2, "routine_share": 0.5, "pivots_by_tool": {"open": ONE}}
+    rows = tables._pivots([cell, {**cell, "pivots_by_tool": {"note": {"mean": 2.0, "ci95": [-1.0, 5.0], "n": 2}}}])
+    assert rows.splitlines()[0].endswith("| `note` | `open` |")
+    assert [row.split(" | ")[-2:] for row in rows.splitlines()[2:]] == [["0", "1 |"], ["2 [0, 5]", "0 |"]]
 
 
 def test_the_study_needs_its_own_cells(horizon, tmp_path):
