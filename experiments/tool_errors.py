@@ -1,15 +1,16 @@
 """What policies do wrong: how often the tools of held-out episodes answered with an error, arm by arm.
 
-    python experiments/tool_errors.py NAME LABEL=RUN_DIR [LABEL=RUN_DIR ...] --errors "error verify first"
+    python experiments/tool_errors.py NAME LABEL=RUN_DIRS [LABEL=RUN_DIRS ...] --errors "error verify first"
 
-Seconds on one CPU core. Run directories of one label are seeds of one thing: their means stand in one row, with 95 %
-Student intervals over them; one run has none. Reads `evaluation/ARM.json` of the arms that all of them have, writes
+Seconds on one CPU core. RUN_DIRS may be a pattern, such as 'runs/horizon/cell/seed_[0-2]'. Run directories of one label
+are seeds of one thing: their means stand in one row, with 95 % Student intervals over them; one run has none. Reads `evaluation/ARM.json` of the arms that all of them have, writes
 experiments/results/tool_errors_NAME.json with every error that occurred, and prints the table of those named.
 """
 
 from __future__ import annotations
 
 import argparse
+import glob
 import shlex
 import sys
 import time
@@ -47,6 +48,25 @@ def counted(run_dir: Path) -> dict[str, dict[str, Any]]:
             }
             for domain, suite in suites.items()
         }
+    return found
+
+
+def matching(labelled: Sequence[str]) -> list[tuple[str, Path]]:
+    """Each label with each of the directories that its pattern matches, in order.
+
+    Raises:
+        ValueError: a word is not LABEL=RUN_DIRS.
+        FileNotFoundError: nothing matches.
+    """
+    found = []
+    for word in labelled:
+        label, separator, pattern = word.partition("=")
+        if not separator:
+            raise ValueError(f"{word}: give it a label, LABEL={word}")
+        directories = sorted(glob.glob(pattern))
+        if not directories:
+            raise FileNotFoundError(f"{pattern}: there is no such directory")
+        found += [(label, Path(directory)) for directory in directories]
     return found
 
 
@@ -107,18 +127,15 @@ def main() -> None:
     """Count, write, print."""
     arguments = argparse.ArgumentParser(description="Errors that tools answered with, by arm and domain.")
     arguments.add_argument("name", help="of the results file")
-    arguments.add_argument("runs", nargs="+", help="LABEL=RUN_DIR")
+    arguments.add_argument("runs", nargs="+", help="LABEL=RUN_DIRS")
     arguments.add_argument("--arms", nargs="+", default=[])
     arguments.add_argument("--domains", nargs="+", default=[])
     arguments.add_argument("--errors", nargs="+", required=True, help="errors to show, as the tools write them")
     arguments.add_argument("--out", type=Path, help="the results file")
     options = arguments.parse_args()
-    if unlabelled := [run for run in options.runs if "=" not in run]:
-        raise SystemExit(f"tool_errors: {unlabelled[0]}: give it a label, LABEL={unlabelled[0]}")
     began = time.monotonic()
-    labelled = [(label, Path(path)) for label, path in (run.split("=", 1) for run in options.runs)]
     try:
-        found = record(labelled, options.arms, options.domains)
+        found = record(matching(options.runs), options.arms, options.domains)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"tool_errors: {error}") from None
     written = {

@@ -34,7 +34,7 @@ def call(monkeypatch, capsys, *words):
 
 def test_rows_are_means_over_runs_of_what_all_have(runs, monkeypatch, capsys):
     out = runs / "found.json"
-    words = ["shops", f"a={runs}/seed_0", f"a={runs}/seed_1", "--domains", "shop", "--errors", "missing", "gone"]
+    words = ["shops", f"a={runs}/seed_[01]", "--domains", "shop", "--errors", "missing", "gone"]
     text = call(monkeypatch, capsys, *words, "--out", out)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[2:]]
     # 2 and 4 in four episodes: 50 and 100 a hundred, whose Student interval is 75 ± 12.7 * 25
@@ -52,5 +52,8 @@ def test_what_is_wrong_is_said(runs, monkeypatch, capsys):
         call(monkeypatch, capsys, "x", runs / "seed_0", "--errors", "missing")
     with pytest.raises(SystemExit, match=r"seed_0: late is not evaluated; it has base, pivotrl"):
         call(monkeypatch, capsys, "x", f"a={runs}/seed_0", "--arms", "late", "--errors", "missing")
+    with pytest.raises(SystemExit, match=r"seed_\*: there is no such directory"):
+        call(monkeypatch, capsys, "x", f"a={runs}/absent/seed_*", "--errors", "missing")
+    (runs / "absent").mkdir()
     with pytest.raises(SystemExit, match=r"absent/evaluation holds no ARM\.json; run the stage 'evaluate'"):
         call(monkeypatch, capsys, "x", f"a={runs}/absent", "--errors", "missing")
