@@ -3,8 +3,9 @@
     python experiments/tool_errors.py NAME LABEL=RUN_DIRS [LABEL=RUN_DIRS ...] --errors "error verify first"
 
 Seconds on one CPU core. RUN_DIRS may be a pattern, such as 'runs/horizon/cell/seed_[0-2]'. Run directories of one label
-are seeds of one thing: their means stand in one row, with 95 % Student intervals over them; one run has none. Reads `evaluation/ARM.json` of the arms that all of them have, writes
-experiments/results/tool_errors_NAME.json with every error that occurred, and prints the table of those named.
+are seeds of one thing: their means stand in one row, with 95 % Student intervals over them; one run has none. Reads
+`evaluation/ARM.json` of the arms that all of them have, writes experiments/results/tool_errors_NAME.json with every
+error that occurred, and prints the table of those named.
 """
 
 from __future__ import annotations
