@@ -20,6 +20,8 @@ from pivot_jax.pipeline.checkpoint import Interrupted
 from pivot_jax.pipeline.run import base_policy_dir
 from tests.pipeline.small_run import do, small_config
 
+pytestmark = pytest.mark.usefixtures("few_devices")
+
 RANK, ALPHA = 2, 6.0
 SECTIONS: dict[str, dict[str, Any]] = {
     "data": {"tasks": 3, "domains": ["retail"]},

@@ -11,6 +11,8 @@ from pivot_jax.config import ConfigError
 from pivot_jax.pipeline import curve
 from tests.pipeline.small_run import do, small_config
 
+pytestmark = pytest.mark.usefixtures("few_devices")
+
 RUN = {"arms": ["random_strict"], "keep_checkpoints": True}
 TRAIN = {"steps": 4, "pivots_per_step": 4, "group_size": 2, "checkpoint_every": 2}
 ARMS = {"random_strict": {"method": "pivot_rl", "select": {"rule": "random"}, "train": {"reward": "exact"}}}

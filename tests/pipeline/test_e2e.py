@@ -16,6 +16,8 @@ from pivot_jax.pipeline.run import open_run
 from pivot_jax.policy.weights import read_weights
 from tests.pipeline.small_run import do, small_config
 
+pytestmark = pytest.mark.usefixtures("few_devices")
+
 E2E_ARM = {"arms": ["e2e"]}
 ARMS = {"e2e": {"method": "e2e_rl"}}
 E2E = {"steps": 3, "tasks_per_step": 2, "group_size": 4, "max_turns": 5, "batch": 8, "checkpoint_every": 2}

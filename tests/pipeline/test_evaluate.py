@@ -12,6 +12,8 @@ from pivot_jax.pipeline.run import open_run
 from pivot_jax.policy.weights import read_weights
 from tests.pipeline.small_run import small_config
 
+pytestmark = pytest.mark.usefixtures("few_devices")
+
 
 def evaluated(run_dir, domains, other_domains=()):
     run = open_run(

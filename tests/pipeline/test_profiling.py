@@ -16,6 +16,8 @@ from pivot_jax.pipeline.run import Run
 from pivot_jax.pipeline.selection import selection
 from tests.pipeline import small_run
 
+pytestmark = pytest.mark.usefixtures("few_devices")
+
 ADAPTIVE = {"adaptive": True, "least": 2, "round_size": 2, "doubt": 0.2}
 MOST, CHUNK = 6, 8
 

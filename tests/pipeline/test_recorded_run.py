@@ -15,6 +15,8 @@ from pivot_jax.data.turns import candidates, is_for_base
 from pivot_jax.records import Action, Message, Trajectory
 from tests.pipeline.small_run import do
 
+pytestmark = pytest.mark.usefixtures("few_devices")
+
 BASE_SHARE = 0.4
 
 
@@ -50,7 +52,6 @@ def recorded_config(root: Path, **sections: dict[str, Any]) -> Config:
         "evaluate": {"actions": 2},
         "pretrain": {"vocabulary": 300, "steps": 3, "episodes_per_step": 4,
                      "architecture": {"embed": 16, "layers": 1, "heads": 2, "kv_heads": 2, "head_dim": 8, "mlp": 32}},
-        "mesh": {"data": 8},
         "arms": {"sft": {"method": "sft"}, "pivotrl": {"method": "pivot_rl"}},
     }  # fmt: skip
     return validate({name: {**values.get(name, {}), **sections.get(name, {})} for name in values}, "test")

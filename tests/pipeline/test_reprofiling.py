@@ -25,6 +25,8 @@ from pivot_jax.pipeline.run import open_run
 from pivot_jax.pipeline.selection import load_pivots
 from tests.pipeline.small_run import SMALL, do
 
+pytestmark = pytest.mark.usefixtures("few_devices")
+
 ARM = "again"
 ALWAYS, NEVER = 1.0, 1e-9
 CANDIDATES, SAMPLES = 10, 4

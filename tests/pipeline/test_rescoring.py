@@ -21,6 +21,8 @@ from pivot_jax.records import Action, Candidate, Verdict
 from pivot_jax.verify.verifier import Unjudgeable
 from tests.pipeline.small_run import SMALL, do
 
+pytestmark = pytest.mark.usefixtures("few_devices")
+
 Opened = tuple[Run, list[ProfiledPoint], ProfileStore]
 
 

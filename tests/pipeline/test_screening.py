@@ -30,6 +30,8 @@ from pivot_jax.policy.weights import read_weights
 from tests.pipeline import small_run
 from tests.pipeline.small_run import SMALL, do
 
+pytestmark = pytest.mark.usefixtures("few_devices")
+
 SAMPLES = 6
 SCREENED = {"screen_above": 0.7}
 ADAPTIVE = {**SCREENED, "adaptive": True, "least": 2, "round_size": 2, "doubt": 0.2}

@@ -18,6 +18,8 @@ from pivot_jax.pipeline.checkpoint import Interrupted
 from pivot_jax.pipeline.metrics import read_metrics
 from tests.pipeline.small_run import do, small_config
 
+pytestmark = pytest.mark.usefixtures("few_devices")
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
