@@ -53,7 +53,8 @@ def section(record: Mapping[str, Any]) -> str:
     )
     tools = "Pivots by the tool that the demonstrated action calls:"
     parts = [intro, _gains(cells), signal, _signal(cells), tools, _pivots(cells), ratios, _costs(cells)]
-    return "\n\n".join([*parts, "Where a ratio passes 1:", _crossings(cells)])
+    crossed = _crossings(cells)
+    return "\n\n".join([*parts, *(["Where a ratio passes 1:", crossed] if crossed else [])])
 
 
 def crossovers(cells: Sequence[Mapping[str, Any]], axis: str, ratio: str) -> str:
@@ -150,6 +151,7 @@ def _costs(cells: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _crossings(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Nothing where no two cells lie along an axis."""
     rows = []
     for axis, others in AXES:
         groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
@@ -163,7 +165,7 @@ def _crossings(cells: Sequence[Mapping[str, Any]]) -> str:
                 )
                 words = [crossovers(group, axis, name) for name in CROSSING]
                 rows.append([f"{axis.replace('_', ' ')}, at {at}", *words])
-    return markdown(["along", *(RATIOS[name] for name in CROSSING)], rows)
+    return markdown(["along", *(RATIOS[name] for name in CROSSING)], rows) if rows else ""
 
 
 def _amount_cell(value: Mapping[str, Any]) -> str:

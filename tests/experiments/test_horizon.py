@@ -123,6 +123,7 @@ def test_a_contender_that_never_gains_is_named(horizon, tables):
     }
     text = tables.section({"cells": [{**cell, "runs": RUNS}], "seeds": [0]})
     assert "none: E2E RL" in text and "not reached" not in text
+    assert "passes 1" not in text  # one cell lies along no axis
 
 
 def test_crossovers_are_sought_among_cells_of_equal_hops(horizon, tables):
