@@ -83,7 +83,7 @@ def test_random_functions_agree() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("seed", range(1, 3))
 def test_many_random_functions_agree(seed: int) -> None:
     compare(random_jobs(seed, 1000))
 
