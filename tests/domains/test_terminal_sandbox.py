@@ -74,7 +74,7 @@ def test_demonstrations_and_mistakes_agree() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("seed", range(1, 3))
 def test_many_random_command_lines_agree(seed: int) -> None:
     compare(random_cases(seed, 2000))
 
