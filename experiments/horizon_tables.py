@@ -122,11 +122,8 @@ def _signal(cells: Sequence[Mapping[str, Any]]) -> str:
 
 def _pivots(cells: Sequence[Mapping[str, Any]]) -> str:
     tools = sorted({tool for cell in cells for tool in cell["pivots_by_tool"]})
-    rows = [
-        [*_name(cell), *(_amount_cell(found[tool]) if tool in found else "0" for tool in tools)]
-        for cell in cells
-        for found in [cell["pivots_by_tool"]]
-    ]
+    none = Estimate(0.0, (0.0, 0.0), 1).to_json()
+    rows = [[*_name(cell), *(_amount_cell(cell["pivots_by_tool"].get(tool, none)) for tool in tools)] for cell in cells]
     return markdown([*NAME, *(f"`{tool}`" for tool in tools)], rows)
 
 
